@@ -1,0 +1,48 @@
+"""The command line: one file per command group, imported only when its command is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from nfqdpi import __version__
+
+# Command -> (module below nfqdpi.cli, one line for the list of commands). The line stands here too, so that
+# ``nfqdpi --help`` imports none of them.
+_COMMANDS = {
+    "run": ("run", "Run the gateway: rules, workers, control socket."),
+    "status": ("status", "Is the daemon up, and does it judge traffic?"),
+    "rules": ("rules", "Render, install, check and remove the firewall rules."),
+    "marks": ("marks", "List, set, clear, flush and watch conntrack marks."),
+    "flows": ("flows", "The kernel's tracked flows, with names and verdicts."),
+    "stats": ("stats", "Counters of the running daemon."),
+    "explain": ("explain", "What the policy says of a name, and why."),
+    "replay": ("replay", "Run the engine over capture files."),
+    "config": ("config", "Check and show the configuration."),
+    "plugins": ("plugins", "The classifiers that are installed."),
+    "doctor": ("doctor", "What this machine lacks, and how to mend it."),
+    "lab": ("lab", "A real gateway in network namespaces, with real clients and servers."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"nfqdpi.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nfqdpi")
+def main() -> None:
+    """Name-based control of web connections on a Linux router."""

@@ -1,0 +1,66 @@
+"""What every command shares: exit codes, the -c and --json options, and how text from the wire is shown."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+
+DEFAULT_CONFIG = Path("/etc/nfqdpi/nfqdpi.toml")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_PERMITTED = 4
+    DEGRADED = 5
+
+
+def fail(code: Exit, *lines: str) -> NoReturn:
+    """Say why on stderr, a line each, and exit with the code."""
+    for line in lines:
+        click.echo(f"nfqdpi: {line}", err=True)
+    sys.exit(code)
+
+
+def config_option(command: F) -> F:
+    """``-c FILE``: hands the loaded ``Config`` to the command as ``config``; a bad one ends with exit code 2."""
+
+    @click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), default=DEFAULT_CONFIG,
+                  show_default=True, help="The configuration file.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, config_path: Path, **kwargs: Any) -> Any:
+        from nfqdpi.config import ConfigError, load  # msgspec is not needed for --help
+
+        try:
+            config = load(config_path, required=config_path != DEFAULT_CONFIG)
+        except ConfigError as error:
+            fail(Exit.USAGE, *error.problems)
+        return command(*args, config=config, **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # the decorated signature is click's business
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+def emit_json(value: object) -> None:
+    """One JSON document on one line of stdout."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def printable(text: str) -> str:
+    """The text with all but printable characters escaped: names come from attackers, terminals obey escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
