@@ -1,0 +1,173 @@
+"""Every section and key of the configuration, with its default. An empty file is valid."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from nfqdpi.core.verdict import MarkField, Reason, Verdict
+
+Exception_ = Literal["accelerate", "block"]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Interface = Annotated[str, Meta(pattern=r"^[^\s/:,\"']{1,15}$")]  # IFNAMSIZ less the NUL; goes into firewall rules
+
+
+class Duration(float):
+    """Seconds, written as "250ms", "30s", "10m", "2h" or "1d"."""
+
+    _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # noqa: RUF012  never changed
+
+    @classmethod
+    def parse(cls, value: object) -> Duration:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+        if match is None or not float(match[1]):
+            raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h"')
+        return cls(float(match[1]) * cls._UNITS[match[2]])
+
+
+class Network(str):
+    """An IPv4 or IPv6 address or CIDR in canonical form."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Network:
+        if not isinstance(value, str):
+            raise ValueError("expected an address or CIDR as a string")  # noqa: TRY004  reported as a config problem
+        return cls(ipaddress.ip_network(value))
+
+
+class Queue(Struct, frozen=True):
+    """Which packets are queued, and to whom."""
+
+    first: Annotated[int, Meta(ge=0, le=65535)] = 0
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 0
+    length: Annotated[int, Meta(ge=1, le=1_000_000)] = 8192
+    ports: Annotated[tuple[Port, ...], Meta(min_length=1, max_length=15)] = (80, 443)  # multiport takes 15
+    quic: Literal["reject", "ignore"] = "reject"
+    lan: tuple[Interface, ...] = ()
+    wan: tuple[Interface, ...] = ()
+
+
+class Marks(Struct, frozen=True):
+    """Where our field lies in the conntrack mark."""
+
+    mask: int = 0x0000000F
+
+
+class Inspect(Struct, frozen=True):
+    """How long and how much of a flow is looked at before it must be decided."""
+
+    mode: Literal["strict", "fast"] = "strict"
+    max_bytes: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65536
+    max_segments: Annotated[int, Meta(ge=2, le=65536)] = 64
+    timeout: Duration = Duration(30)
+    max_flows: Annotated[int, Meta(ge=16, le=1 << 22)] = 65536
+
+
+class Fail(Struct, frozen=True):
+    """What happens when a flow cannot be decided: one switch, and one key a condition (DESIGN: exception policy)."""
+
+    default: Literal["open", "closed"] = "open"
+    no_listener: Literal["pass", "drop"] | None = None
+    queue_full: Literal["pass", "drop"] | None = None
+    plugin_error: Exception_ | None = None
+    midstream: Exception_ | None = None
+    unknown_protocol: Exception_ | None = None
+    no_name: Exception_ | None = None
+    malformed: Exception_ = "block"
+    overlap: Exception_ = "block"
+    too_big: Exception_ = "block"
+    timeout: Exception_ = "block"
+    truncated: Exception_ = "block"
+
+
+class PolicySection(Struct, frozen=True):
+    """What happens to a name that no rule matches."""
+
+    default: Exception_ = "accelerate"
+
+
+class Group(Struct, frozen=True):
+    """Clients by address."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    clients: tuple[Network, ...] = ()
+
+
+class Rule(Struct, frozen=True):
+    """One line of the policy; read in order, the first match decides."""
+
+    action: Literal["block", "accelerate", "inspect"]
+    name: str = ""
+    domains: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    respond: Literal["reset", "drop"] = "reset"
+
+
+class Events(Struct, frozen=True):
+    """Where verdict events go; an empty file name switches them off."""
+
+    file: str = "/var/log/nfqdpi/eve.json"
+    verdicts: Literal["all", "blocked", "none"] = "all"
+
+
+class Control(Struct, frozen=True):
+    """Where the command line reaches the daemon; an empty name switches it off."""
+
+    socket: str = "/run/nfqdpi/control.sock"
+
+
+class Config(Struct, frozen=True):
+    """A whole, validated configuration."""
+
+    queue: Queue = Queue()
+    marks: Marks = Marks()
+    inspect: Inspect = Inspect()
+    fail: Fail = Fail()
+    policy: PolicySection = PolicySection()
+    group: tuple[Group, ...] = ()
+    rule: tuple[Rule, ...] = ()
+    events: Events = Events()
+    control: Control = Control()
+
+    @property
+    def field(self) -> MarkField:
+        """The mark field; valid once the file has been loaded."""
+        return MarkField(self.marks.mask)
+
+    @property
+    def worker_count(self) -> int:
+        """Workers to run: as configured, or one for each processor that this process may use."""
+        return self.queue.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def bypass(self) -> bool:
+        """True where packets pass while nobody listens on their queue."""
+        return (self.fail.no_listener or ("pass" if self.fail.default == "open" else "drop")) == "pass"
+
+    @property
+    def pass_when_full(self) -> bool:
+        """True where the kernel passes what a full queue cannot hold."""
+        return (self.fail.queue_full or ("pass" if self.fail.default == "open" else "drop")) == "pass"
+
+    @property
+    def exceptions(self) -> dict[Reason, Verdict]:
+        """The verdict for each condition in which the engine itself cannot decide by policy."""
+        verdicts = {"accelerate": Verdict.ACCELERATE, "block": Verdict.BLOCK}
+        by_switch = "accelerate" if self.fail.default == "open" else "block"
+        return {
+            Reason.PLUGIN_ERROR: verdicts[self.fail.plugin_error or by_switch],
+            Reason.MIDSTREAM: verdicts[self.fail.midstream or by_switch],
+            Reason.UNKNOWN_PROTOCOL: verdicts[self.fail.unknown_protocol or self.policy.default],
+            Reason.NO_NAME: verdicts[self.fail.no_name or self.policy.default],
+            Reason.MALFORMED: verdicts[self.fail.malformed],
+            Reason.OVERLAP: verdicts[self.fail.overlap],
+            Reason.TOO_BIG: verdicts[self.fail.too_big],
+            Reason.TIMEOUT: verdicts[self.fail.timeout],
+            Reason.TRUNCATED: verdicts[self.fail.truncated],
+        }
