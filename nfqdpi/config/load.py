@@ -39,7 +39,7 @@ def load(path: Path, *, required: bool = True) -> Config:
         reading.add(path)
     for extra in sorted((path.parent / "conf.d").glob("*.toml")):
         reading.add(extra)
-    config = reading.struct(Config, reading.merged, ())
+    config: Config = reading.struct(Config, reading.merged, ())
     if not reading.problems:
         reading.cross_check(config)
     if reading.problems:

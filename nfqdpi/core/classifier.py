@@ -1,0 +1,93 @@
+"""What a plugin is: a pure function of the bytes that a client has sent so far.
+
+A classifier gets the *prefix*: the client's bytes in order, without gaps, from the start of the stream (or of the unit
+that the last answer said to read next). It keeps nothing between calls, so it may be called with any cut of the same
+bytes and must answer NEED_MORE until its answer can no longer change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Pending(Enum):
+    """The two answers that carry nothing. A single-member type each would read better; enums compare faster."""
+
+    NEED_MORE = "not yet: more bytes may decide"
+    NO_MATCH = "never: this is not my protocol"
+
+
+NEED_MORE = Pending.NEED_MORE
+NO_MATCH = Pending.NO_MATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server's first bytes say of the client's unit.
+
+    ``accepted``: the server took the unit, so what it said is the truth. False: it asked for another unit (a TLS
+    HelloRetryRequest) or refused to leave the protocol (no 101 to an Upgrade). ``length``: bytes of the server's that
+    the answer covers.
+    """
+
+    accepted: bool
+    length: int
+
+
+Confirm = Callable[[bytes], Reply | Pending]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A unit of the client's stream that the policy can judge.
+
+    ``names``: every name in it, as on the wire but for case, port and trailing dot; none is a fact too. ``flaw``: why
+    the unit breaks its protocol's rules, or "". ``length``: bytes of the prefix that are the unit; ``skip``: opaque
+    bytes behind it that nobody needs to see (a request's body). ``confirm`` reads the server's reply: the unit counts
+    once it says accepted; ``hold``: no byte behind the unit may pass before that. ``then`` reads the unit that follows
+    (behind a refused one, or at once where there is nothing to confirm); None: nothing follows that could be judged.
+    """
+
+    protocol: str
+    names: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    flaw: str = ""
+    length: int = 0
+    skip: int = 0
+    confirm: Confirm | None = None
+    hold: bool = False
+    then: Classify | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The first name, the one that is shown."""
+        return self.names[0] if self.names else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Nothing to judge in the next ``length`` bytes nor in the ``skip`` opaque ones behind them; read on with ``then``
+    (a chunk's header and its data, RFC 9112, 7.1)."""
+
+    length: int
+    skip: int
+    then: Classify
+
+
+Classify = Callable[[bytes], Classification | Step | Pending]
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """What a plugin offers under the entry-point group ``nfqdpi.classifiers``.
+
+    ``needs``: the most bytes it will ever want; past them its NEED_MORE counts as NO_MATCH.
+    """
+
+    name: str
+    protocol: str
+    version: str
+    needs: int
+    classify: Classify

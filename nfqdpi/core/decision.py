@@ -1,0 +1,73 @@
+"""The values that go in and out of the engine: what a policy says, and what a packet's decision is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from nfqdpi.core.classifier import Classification
+from nfqdpi.core.packet import FlowKey
+from nfqdpi.core.verdict import Reason, Verdict
+
+
+class Ruling(Protocol):
+    """What a policy says of a name; ``rule`` is None where its default spoke."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def rule(self) -> str | None: ...
+
+
+class Policy(Protocol):
+    """Whoever knows what names are allowed."""
+
+    def decide(self, name: str | None, client: bytes) -> Ruling:
+        """The ruling for a name (None: the flow has none) asked for by a client address of 4 or 16 bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a flow may be looked at before it must be decided (bytes, segments, seconds), and how many flows."""
+
+    max_bytes: int = 65536
+    max_segments: int = 64
+    timeout: float = 30.0
+    max_flows: int = 65536
+
+
+class Action(Enum):
+    """What happens to the packet at hand."""
+
+    MARK = auto()  # the verdict goes into the mark, and the packet meets the rules again, which obey it
+    DROP = auto()  # it goes nowhere; the mark stays as it was
+
+
+class Outcome(NamedTuple):
+    """A verdict and where it comes from: ``rule`` is None where no rule spoke."""
+
+    verdict: Verdict
+    reason: Reason
+    rule: str | None = None
+
+
+class Judgement(NamedTuple):
+    """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``packets`` are
+    the payload packets that reached us, ``since`` is when the unit's first byte came, in ``now``'s seconds."""
+
+    key: FlowKey
+    outcome: Outcome
+    classification: Classification | None
+    packets: int
+    since: float
+
+
+class Decision(NamedTuple):
+    """The verdict for a flow, what happens to this packet, why, and what is new about it."""
+
+    verdict: Verdict
+    action: Action
+    reason: Reason
+    judgements: tuple[Judgement, ...] = ()

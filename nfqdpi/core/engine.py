@@ -1,0 +1,268 @@
+"""A packet's bytes and ``now`` in, one Decision out. The same engine serves the live queue and a capture file.
+
+Order of reading: ``process`` finds the flow, ``_from_client`` puts bytes on record, ``_read`` asks the classifiers,
+``_judge`` asks the policy, ``_from_server`` waits for the server to prove that it got what we judged. E1 to E13 are
+the invariants of strict mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Classify, Pending, Reply, Step
+from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Policy
+from nfqdpi.core.flow import Flow, FlowTable
+from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
+from nfqdpi.core.stream import Added, StreamBuffer
+from nfqdpi.core.verdict import Reason, Verdict
+
+_SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
+_FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
+
+_SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
+_SERVER_SEGMENTS = 64
+_REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
+
+_READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+_CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
+_CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
+_OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
+
+
+class Engine:
+    """Decides flows. Not thread-safe: one engine a worker."""
+
+    def __init__(self, classifiers: Sequence[Classifier], policy: Policy, exceptions: Mapping[Reason, Verdict], *,
+                 limits: Limits | None = None, strict: bool = True) -> None:
+        self.policy = policy
+        self.strict = strict
+        self.limits = limits or Limits()
+        self.flows = FlowTable(self.limits.max_flows)
+        self._exceptions = exceptions
+        self._readers = tuple(_bounded(c) for c in classifiers)
+
+    def process(self, packet: bytes, now: float) -> Decision:
+        """Decide one packet, IP header first. Raises only what a classifier raises: see ``give_up``."""
+        match parse(packet):
+            case Segment() as segment:
+                return self._segment(segment, now)
+            case Datagram(key):
+                return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
+            case Unreadable(reason):
+                return self._except(None, reason, None, now)  # E10: nobody knows what a server would make of it
+            case other:
+                assert_never(other)
+
+    def give_up(self, packet: bytes, now: float) -> Decision:
+        """Deciding the packet raised: the flow is treated as ``plugin_error`` says. Never raises."""
+        parsed = parse(packet)
+        if isinstance(parsed, Unreadable):
+            return self._except(None, Reason.PLUGIN_ERROR, None, now)
+        flow = self.flows.get(parsed.key) or self.flows.get(parsed.key.reversed())
+        return self._except(flow, Reason.PLUGIN_ERROR, parsed.key, now)
+
+    def _segment(self, segment: Segment, now: float) -> Decision:
+        if segment.flags & _SYN_ACK == _SYN_ACK:
+            return self._server_opens(segment, now)
+        flow = self.flows.get(segment.key)
+        if flow is None:
+            back = self.flows.get(segment.key.reversed())
+            if back is not None:
+                return self._from_server(back, segment, now)
+        elif flow.verdict in _FINAL and abs(flow.stream.offset(segment.seq)) > _REUSE_DISTANCE:
+            flow = None
+        if flow is None:
+            # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
+            flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
+        return self._from_client(flow, segment, now)
+
+    def _server_opens(self, segment: Segment, now: float) -> Decision:
+        # E1: the base of the client's stream is what the server's SYN+ACK acknowledges, never a client packet.
+        # That a SYN+ACK comes from the server is conntrack's word: the rules drop the client's.
+        key = segment.key.reversed()
+        known = self.flows.get(key)
+        if known is None or known.stream.base != segment.ack:
+            flow = self._open(key, segment.ack, now)
+            flow.opening_seen = True
+            flow.server = StreamBuffer((segment.seq + 1) % (1 << 32), _SERVER_BYTES, _SERVER_SEGMENTS)
+        elif known.verdict in _FINAL:
+            return Decision(known.verdict, Action.MARK, known.reason)
+        return _READING
+
+    def _open(self, key: FlowKey, base: int, now: float) -> Flow:
+        stream = StreamBuffer(base % (1 << 32), self.limits.max_bytes, self.limits.max_segments)
+        flow = Flow(key, stream, self._readers, now)
+        self.flows.open(flow)
+        return flow
+
+    def _from_client(self, flow: Flow, segment: Segment, now: float) -> Decision:
+        flow.packets += 1
+        if flow.verdict in _FINAL:
+            return Decision(flow.verdict, Action.MARK, flow.reason)
+        self.flows.touch(flow, now)
+        waiting = _READING if flow.awaiting is None else _CONFIRMING
+        if not segment.payload or not flow.readers:
+            return waiting
+        seq = segment.seq + bool(segment.flags & _SYN)
+        if flow.held_from is not None and flow.stream.offset(seq) + len(segment.payload) > flow.held_from:
+            return _OUTSIDE  # it will be sent again, after the server has spoken
+        match flow.stream.add(seq, segment.payload):
+            case Added.NEW:
+                return waiting if flow.awaiting is not None else self._grown(flow, now)
+            case Added.SEEN:
+                return waiting
+            case Added.OUTSIDE | Added.PROBE:
+                return _OUTSIDE  # E4
+            case Added.CONFLICT:
+                return self._except(flow, Reason.OVERLAP, flow.key, now)  # E3
+            case Added.FULL:
+                return self._except(flow, Reason.TOO_BIG, flow.key, now)  # E2
+            case other:
+                assert_never(other)
+
+    def _grown(self, flow: Flow, now: float) -> Decision:
+        """There are new bytes of an unjudged unit."""
+        if flow.since is None:
+            flow.since = now
+        elif now - flow.since > self.limits.timeout:
+            return self._except(flow, Reason.TIMEOUT, flow.key, now)
+        return self._read(flow, now)
+
+    def _read(self, flow: Flow, now: float) -> Decision:
+        """Judge every whole unit that is on record."""
+        told: tuple[Judgement, ...] = ()
+        while flow.awaiting is None and flow.readers and flow.stream.head:
+            match self._classify(flow):
+                case Pending.NEED_MORE:
+                    break
+                case Pending.NO_MATCH:
+                    return self._unknown(flow, now)
+                case Step() as step:
+                    self._next_unit(flow, step, step.then, now)
+                case Classification() as found:
+                    decision = self._judge(flow, found, now)
+                    told += decision.judgements
+                    if decision.verdict in _FINAL:
+                        return decision._replace(judgements=told)
+                case other:
+                    assert_never(other)
+        if not told:
+            return _READING
+        return Decision(flow.verdict, Action.MARK, told[-1].outcome.reason, told)
+
+    def _classify(self, flow: Flow) -> Classification | Step | Pending:
+        prefix = flow.stream.head
+        pending = []
+        for read in flow.readers:
+            answer = read(prefix)
+            if answer is NEED_MORE:
+                pending.append(read)
+            elif answer is not NO_MATCH:
+                return answer
+        flow.readers = tuple(pending)
+        return NEED_MORE if pending else NO_MATCH
+
+    def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
+        if found.flaw:
+            # What is cut off in front may look broken; only a whole stream can be held to its rules.
+            reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
+            return self._except(flow, reason, flow.key, now, found)
+        outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
+        watch_on = self.strict and (found.confirm is not None or found.then is not None)
+        if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
+            return self._decide(flow, outcome, found, now)
+        told = (_judgement(flow, outcome, found, now),)
+        if outcome.verdict is Verdict.ACCELERATE and found.confirm is not None:
+            flow.await_reply(found)
+        else:
+            # E12: the next request on the same connection may name another host. So it is where the rule says
+            # inspect, whatever the protocol: the client's packets keep coming to the queue.
+            self._next_unit(flow, found, found.then if self.strict else None, now)
+        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+
+    def _unknown(self, flow: Flow, now: float) -> Decision:
+        if self.strict and not flow.opening_seen:
+            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
+        outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
+        if outcome.verdict is Verdict.ACCELERATE and self.strict:
+            # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
+            told = (_judgement(flow, outcome, None, now),)
+            flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
+            flow.await_reply(Classification("", length=len(flow.stream.head), confirm=_any_reply))
+            return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+        return self._decide(flow, outcome, None, now)
+
+    def _ask(self, names: tuple[str, ...], nameless: Reason, client: bytes) -> Outcome:
+        """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
+        if not names:
+            ruling = self.policy.decide(None, client)
+            if ruling.rule is None:
+                return Outcome(self._exceptions[nameless], nameless)
+        else:
+            rulings = [self.policy.decide(name, client) for name in names]
+            ruling = next((r for r in rulings if r.verdict.blocks), rulings[0])
+        return Outcome(ruling.verdict, Reason.DEFAULT if ruling.rule is None else Reason.RULE, ruling.rule)
+
+    def _next_unit(self, flow: Flow, unit: Classification | Step, then: Classify | None, now: float) -> None:
+        flow.stream.advance(unit.length, unit.skip)
+        flow.readers = (then,) if then is not None else ()
+        flow.since = now if flow.stream.head else None
+
+    def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:
+        """E6: accelerate when the server's own bytes show that it got, and took, the unit that we judged."""
+        if flow.verdict in _FINAL:
+            return Decision(flow.verdict, Action.MARK, flow.reason)
+        self.flows.touch(flow, now)
+        unit = flow.awaiting
+        if unit is None or unit.confirm is None or not segment.payload:
+            return _READING if unit is None else _CONFIRMING
+        if flow.server is None:
+            flow.server = StreamBuffer(segment.seq, _SERVER_BYTES, _SERVER_SEGMENTS)
+        flow.server.add(segment.seq, segment.payload)
+        if flow.stream.offset(segment.ack) < flow.stream.start + unit.length:
+            return _CONFIRMING
+        reply = unit.confirm(flow.server.head)
+        if isinstance(reply, Pending):
+            return _CONFIRMING
+        if reply.accepted:
+            flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
+            self.flows.decide(flow, now)
+            return _CONFIRMED
+        flow.server.advance(reply.length)
+        flow.resume()
+        self._next_unit(flow, unit, unit.then, now)
+        return _READING
+
+    def _except(self, flow: Flow | None, reason: Reason, key: FlowKey | None, now: float,
+                found: Classification | None = None) -> Decision:
+        """The engine cannot decide: the exception policy does."""
+        outcome = Outcome(self._exceptions[reason], reason)
+        if flow is not None:
+            return self._decide(flow, outcome, found, now)
+        told = (Judgement(key, outcome, None, 1, now),) if key is not None else ()
+        return Decision(outcome.verdict, Action.MARK, reason, told)
+
+    def _decide(self, flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Decision:
+        told = (_judgement(flow, outcome, found, now),)
+        flow.verdict, flow.reason = outcome.verdict, outcome.reason
+        self.flows.decide(flow, now)
+        return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
+
+
+def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:
+    return Judgement(flow.key, outcome, found, flow.packets, now if flow.since is None else flow.since)
+
+
+def _any_reply(prefix: bytes) -> Reply | Pending:
+    return Reply(accepted=True, length=len(prefix)) if prefix else NEED_MORE
+
+
+def _bounded(classifier: Classifier) -> Classify:
+    """The classifier's function, which is never asked for more than it ``needs``."""
+
+    def read(prefix: bytes) -> Classification | Step | Pending:
+        answer = classifier.classify(prefix)
+        return NO_MATCH if answer is NEED_MORE and len(prefix) >= classifier.needs else answer
+
+    return read

@@ -1,0 +1,114 @@
+"""Flows that the kernel cannot decide alone yet, and the bounded table that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nfqdpi.core.classifier import Classification, Classify
+from nfqdpi.core.packet import FlowKey
+from nfqdpi.core.stream import StreamBuffer
+from nfqdpi.core.verdict import Reason, Verdict
+
+
+class Flow:
+    """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
+
+    ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's
+    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided. ``since``: when
+    the unit being read began, in ``now``'s seconds; None between units.
+    """
+
+    __slots__ = ("awaiting", "key", "opening_seen", "packets", "readers", "reason", "seen", "server", "since", "stream",
+                 "verdict")
+
+    def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
+        self.key = key
+        self.stream = stream
+        self.readers = readers
+        self.seen = now
+        self.since: float | None = None
+        self.packets = 0  # payload packets that reached us
+        self.opening_seen = False  # the server's SYN+ACK was ours to see; fast mode never queues it
+        self.verdict = Verdict.INSPECT
+        self.reason = Reason.NEED_MORE
+        self.awaiting: Classification | None = None
+        self.server: StreamBuffer | None = None
+
+    def await_reply(self, unit: Classification) -> None:
+        """The unit is allowed if the server takes it."""
+        self.verdict, self.awaiting = Verdict.CONFIRM, unit
+
+    def resume(self) -> None:
+        """The server did not take the unit: read the next."""
+        self.verdict, self.awaiting = Verdict.INSPECT, None
+
+    @property
+    def held_from(self) -> int | None:
+        """The stream offset from which nothing may pass before the server's reply; None: all may."""
+        unit = self.awaiting
+        return self.stream.start + unit.length + unit.skip if unit is not None and unit.hold else None
+
+
+class FlowTable:
+    """At most ``limit`` flows, least recently used first to go; decided ones stay ``LINGER`` seconds.
+
+    No sweep: each insertion looks at the two oldest of either kind, so that expiry keeps up with opening and the loop
+    never stalls. An evicted flow whose client goes on is midstream to us.
+    """
+
+    LINGER = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
+    IDLE = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.evicted = 0
+        self._open: dict[FlowKey, Flow] = {}
+        self._decided: dict[FlowKey, Flow] = {}
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._decided)
+
+    def __iter__(self) -> Iterator[Flow]:
+        """The undecided flows, least recently used first."""
+        return iter(self._open.values())
+
+    def get(self, key: FlowKey) -> Flow | None:
+        """The flow with this key in the client's direction, decided or not."""
+        return self._open.get(key) or self._decided.get(key)
+
+    def open(self, flow: Flow) -> None:
+        """Add a flow in place of any with its key; make room first."""
+        self.forget(flow.key)
+        self._age(flow.seen)
+        if len(self) >= self.limit:
+            oldest = self._decided or self._open
+            self.evicted += oldest is self._open
+            del oldest[next(iter(oldest))]
+        self._open[flow.key] = flow
+
+    def touch(self, flow: Flow, now: float) -> None:
+        """A packet of an undecided flow: it is the last to be evicted now."""
+        flow.seen = now
+        if flow.key in self._open:
+            self._open[flow.key] = self._open.pop(flow.key)
+
+    def decide(self, flow: Flow, now: float) -> None:
+        """The flow is decided: it lingers without its bytes."""
+        flow.seen = now
+        flow.stream.clear()
+        flow.server = None
+        self._open.pop(flow.key, None)
+        self._decided[flow.key] = flow
+
+    def forget(self, key: FlowKey) -> None:
+        """Drop the flow, if there."""
+        self._open.pop(key, None)
+        self._decided.pop(key, None)
+
+    def _age(self, now: float) -> None:
+        for flows, life in ((self._decided, self.LINGER), (self._open, self.IDLE)):
+            for _ in range(2):
+                oldest = next(iter(flows.values()), None)
+                if oldest is None or now - oldest.seen <= life:
+                    break
+                del flows[oldest.key]

@@ -1,0 +1,157 @@
+"""A queued packet's bytes to a Segment (TCP, RFC 9293) or a Datagram (UDP); what is neither says why."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from struct import Struct
+from typing import NamedTuple
+
+from nfqdpi.core.verdict import Reason
+
+# --- the protocols' constants ---
+TCP = 6
+UDP = 17
+_IPV4, _IPV6 = 4, 6
+_MORE_FRAGMENTS_OR_OFFSET = 0x3FFF  # RFC 791, 3.1: MF and the fragment offset
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION = 0, 43, 44, 51, 60  # RFC 8200, 4; RFC 4302
+_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION))
+_IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER, _UDP_HEADER = 20, 40, 20, 8
+
+# --- our limits ---
+_MOST_EXTENSIONS = 8  # headers; RFC 8200, 4.1 knows six in the order it recommends
+
+_IPV4_FIELDS = Struct("!BxH2xHxB2x4s4s")
+_IPV6_FIELDS = Struct("!IHBx16s16s")
+_TCP_FIELDS = Struct("!HHIIBB")
+_UDP_FIELDS = Struct("!HHH")
+
+
+class Flags(IntFlag):
+    """TCP control bits (RFC 9293, 3.1)."""
+
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    ACK = 0x10
+    URG = 0x20
+
+
+class FlowKey(NamedTuple):
+    """A five-tuple; ``src`` and ``dst`` are addresses of 4 or 16 bytes."""
+
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
+    proto: int
+
+    def reversed(self) -> FlowKey:
+        """The same flow seen from the other side."""
+        return FlowKey(self.dst, self.src, self.dport, self.sport, self.proto)
+
+
+class Segment(NamedTuple):
+    """One TCP segment. ``key`` is in the direction in which the packet travels; ``options`` are raw."""
+
+    key: FlowKey
+    seq: int
+    ack: int
+    flags: int
+    options: bytes
+    payload: bytes
+
+
+class Datagram(NamedTuple):
+    """One UDP datagram. ``key`` is in the direction in which the packet travels."""
+
+    key: FlowKey
+    payload: bytes
+
+
+class Unreadable(NamedTuple):
+    """Not a whole TCP or UDP packet: MALFORMED, TRUNCATED (fewer bytes than its header counts) or
+    UNKNOWN_PROTOCOL (another transport)."""
+
+    reason: Reason
+
+
+_MALFORMED = Unreadable(Reason.MALFORMED)
+_TRUNCATED = Unreadable(Reason.TRUNCATED)
+_OTHER = Unreadable(Reason.UNKNOWN_PROTOCOL)
+
+
+def parse(data: bytes) -> Segment | Datagram | Unreadable:
+    """Read a packet that begins with its IP header. Total: any bytes give one of the three.
+
+    The IP length rules, not the buffer's: Ethernet pads short frames, and the queue's copy may be cut. Fragments are
+    malformed here: conntrack has put them together before they reach a queue (nf_defrag_ipv4.c, nf_defrag_ipv6_hooks.c).
+    """
+    if len(data) < _IPV4_HEADER:
+        return _TRUNCATED
+    version = data[0] >> 4
+    if version == _IPV4:
+        first, total, fragment, proto, src, dst = _IPV4_FIELDS.unpack_from(data)
+        start = (first & 0x0F) * 4
+        if start < _IPV4_HEADER or total < start or fragment & _MORE_FRAGMENTS_OR_OFFSET:
+            return _MALFORMED
+    elif version == _IPV6:
+        if len(data) < _IPV6_HEADER:
+            return _TRUNCATED
+        _, length, proto, src, dst = _IPV6_FIELDS.unpack_from(data)
+        start, total = _IPV6_HEADER, _IPV6_HEADER + length
+        if proto in _EXTENSIONS:
+            found = _skip_extensions(data[:total], proto)
+            if found is None:
+                return _TRUNCATED if len(data) < total else _MALFORMED
+            proto, start = found
+    else:
+        return _MALFORMED
+    if len(data) < total:
+        return _TRUNCATED
+    if proto == TCP:
+        return _tcp(data, start, total, src, dst)
+    if proto == UDP:
+        return _udp(data, start, total, src, dst)
+    return _OTHER
+
+
+def _tcp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Segment | Unreadable:
+    if total - start < _TCP_HEADER:
+        return _MALFORMED
+    sport, dport, seq, ack, offset, flags = _TCP_FIELDS.unpack_from(data, start)
+    body = start + (offset >> 4) * 4
+    if body - start < _TCP_HEADER or body > total:
+        return _MALFORMED
+    options = data[start + _TCP_HEADER : body]
+    return Segment(FlowKey(src, dst, sport, dport, TCP), seq, ack, flags, options, data[body:total])
+
+
+def _udp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Datagram | Unreadable:
+    if total - start < _UDP_HEADER:
+        return _MALFORMED
+    sport, dport, length = _UDP_FIELDS.unpack_from(data, start)
+    if not _UDP_HEADER <= length <= total - start:
+        return _MALFORMED
+    return Datagram(FlowKey(src, dst, sport, dport, UDP), data[start + _UDP_HEADER : start + length])
+
+
+def _skip_extensions(data: bytes, proto: int) -> tuple[int, int] | None:
+    """(transport protocol, where its header starts), or None where the chain is too long, cut, or a real fragment."""
+    start = _IPV6_HEADER
+    for _ in range(_MOST_EXTENSIONS):
+        if proto not in _EXTENSIONS:
+            return proto, start
+        if len(data) < start + 8:
+            return None
+        following, units = data[start], data[start + 1]
+        if proto == _FRAGMENT:
+            # An atomic fragment (RFC 6946) is a whole packet; offset or M set is a piece of one.
+            if int.from_bytes(data[start + 2 : start + 4], "big") & 0xFFF9:
+                return None
+            start += 8
+        elif proto == _AUTH:
+            start += (units + 2) * 4  # RFC 4302, 2.2: in 4-byte words, less 2
+        else:
+            start += (units + 1) * 8  # RFC 8200, 4.3: in 8-byte words, less 1
+        proto = following
+    return None

@@ -1,0 +1,144 @@
+"""The first bytes of one direction of a TCP stream: in order, bounded, first copy wins.
+
+The invariant: a byte that was passed on is on record until the unit it belongs to is judged and the record is full;
+a second copy of a recorded byte that differs is a conflict (E2, E3). A server that gets the bytes that we passed can
+so never read a unit that we did not.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from enum import Enum, auto
+
+_SEQ_BITS = 1 << 32
+_SEQ_HALF = 1 << 31
+
+
+class Added(Enum):
+    """What became of a segment's bytes."""
+
+    NEW = auto()  # at least one byte that was not there before
+    SEEN = auto()  # nothing new, nothing that differs; or opaque
+    OUTSIDE = auto()  # wholly below the record, or too far ahead of it
+    PROBE = auto()  # a keep-alive: one byte of garbage just below the next (RFC 9293, 3.8.4)
+    CONFLICT = auto()  # a second copy that differs
+    FULL = auto()  # more bytes or segments than the limit, and still no end
+
+
+class StreamBuffer:
+    """Offsets count from ``base``, the sequence number of the stream's first byte, and never wrap.
+
+    ``limit`` bounds the bytes ahead of ``start`` and, again, the judged ones behind it; ``max_segments`` the segments
+    of one unit.
+    """
+
+    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_high", "_segments", "base", "head", "limit",
+                 "max_segments", "start")
+
+    def __init__(self, base: int, limit: int, max_segments: int) -> None:
+        self.base = base
+        self.limit = limit
+        self.max_segments = max_segments
+        self.start = 0  # offset of the unit being read
+        self.head = b""  # its bytes, in order, without gaps: the prefix
+        self._ahead: list[tuple[int, bytes]] = []  # what came early: sorted, disjoint, all behind a gap
+        self._behind: list[tuple[int, bytes]] = []  # judged units, kept to compare with
+        self._behind_bytes = 0
+        self._floor = 0  # offsets below it are no longer on record
+        self._high = 0  # highest offset seen: where the sender is, whatever the wrap
+        self._segments = 0
+
+    def offset(self, seq: int) -> int:
+        """The offset of a sequence number: the one nearest to where the sender is (RFC 9293, 3.4)."""
+        return self._high + ((seq - self.base - self._high + _SEQ_HALF) % _SEQ_BITS) - _SEQ_HALF
+
+    def add(self, seq: int, payload: bytes) -> Added:
+        """Put a segment's bytes on record, unless they contradict it or do not fit."""
+        offset = self.offset(seq)
+        end = offset + len(payload)
+        next_ = self.start + len(self.head)
+        if end <= self._floor:
+            return Added.PROBE if len(payload) == 1 and end == next_ else Added.OUTSIDE
+        if end > self.start + self.limit:
+            # In order it is simply too much; ahead of a gap it may be anything, and will be sent again if it is real.
+            return Added.FULL if offset <= next_ else Added.OUTSIDE
+        if offset == next_ and not self._ahead:
+            fresh = payload
+        else:
+            if self._contradicts(offset, payload):
+                return Added.PROBE if len(payload) == 1 and end == next_ else Added.CONFLICT
+            fresh = payload[next_ - offset :] if offset < next_ else payload
+            if not self._insert(max(offset, next_), fresh):
+                self._high = max(self._high, end)
+                return Added.SEEN
+            fresh = b""
+        self._segments += 1
+        if self._segments > self.max_segments:
+            return Added.FULL
+        self.head += fresh
+        self._high = max(self._high, end)
+        self._close_gaps()
+        return Added.NEW
+
+    def advance(self, length: int, skip: int = 0) -> None:
+        """The unit of ``length`` bytes is judged; the ``skip`` behind it are opaque. The next unit starts there."""
+        self._behind.append((self.start, self.head[:length]))
+        self._behind_bytes += length
+        while self._behind_bytes > self.limit:
+            where, oldest = self._behind.pop(0)
+            self._behind_bytes -= len(oldest)
+            self._floor = where + len(oldest)
+        self.head = self.head[length + skip :]
+        self.start += length + skip
+        kept = []
+        for where, data in self._ahead:
+            if where + len(data) > self.start:
+                kept.append((max(where, self.start), data[max(0, self.start - where) :]))
+        self._ahead = kept
+        self._segments = len(kept) + bool(self.head)
+        self._close_gaps()
+
+    def clear(self) -> None:
+        """Give the bytes back: nothing more will be read or compared."""
+        self.head = b""
+        self._ahead, self._behind, self._behind_bytes = [], [], 0
+
+    def _contradicts(self, offset: int, payload: bytes) -> bool:
+        """True where a byte on record has another value in this copy."""
+        end = offset + len(payload)
+        if offset < self.start:
+            for where, data in reversed(self._behind):
+                if where + len(data) <= offset:
+                    break
+                if _differ(offset, payload, where, data):
+                    return True
+        if _differ(offset, payload, self.start, self.head):
+            return True
+        return any(_differ(offset, payload, where, data) for where, data in self._ahead if where < end)
+
+    def _insert(self, offset: int, data: bytes) -> bool:
+        """Put the parts of ``data`` that are not on record yet among the early ones. False: there are none."""
+        fresh = []
+        for where, known in self._ahead:
+            if where >= offset + len(data):
+                break
+            if where + len(known) > offset:
+                if where > offset:
+                    fresh.append((offset, data[: where - offset]))
+                data = data[where + len(known) - offset :]
+                offset = where + len(known)
+        if data:
+            fresh.append((offset, data))
+        for piece in fresh:
+            insort(self._ahead, piece)
+        return bool(fresh)
+
+    def _close_gaps(self) -> None:
+        while self._ahead and self._ahead[0][0] == self.start + len(self.head):
+            self.head += self._ahead.pop(0)[1]
+
+
+def _differ(offset: int, payload: bytes, where: int, data: bytes) -> bool:
+    """True where the two pieces overlap and are not equal there."""
+    low, high = max(offset, where), min(offset + len(payload), where + len(data))
+    return low < high and payload[low - offset : high - offset] != data[low - where : high - where]

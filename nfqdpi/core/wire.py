@@ -1,0 +1,45 @@
+"""Big-endian fields off the front of a buffer, named after the notation of the RFCs (RFC 8446, 3)."""
+
+from __future__ import annotations
+
+
+class Malformed(Exception):  # noqa: N818  a state of the input, not of the program
+    """The bytes break the rules of the protocol that they claim to be."""
+
+
+class Reader:
+    """Reads a buffer from front to end; whatever reaches past the end raises Malformed."""
+
+    __slots__ = ("_data", "_end", "_pos")
+
+    def __init__(self, data: bytes, start: int = 0) -> None:
+        self._data = data
+        self._pos = start
+        self._end = len(data)
+
+    def __bool__(self) -> bool:
+        """True while bytes are left."""
+        return self._pos < self._end
+
+    def take(self, length: int) -> bytes:
+        """The next ``length`` bytes."""
+        start, self._pos = self._pos, self._pos + length
+        if self._pos > self._end:
+            raise Malformed(f"{length} bytes wanted, {self._end - start} left")
+        return self._data[start : self._pos]
+
+    def uint(self, size: int) -> int:
+        """An unsigned integer of ``size`` bytes."""
+        return int.from_bytes(self.take(size), "big")
+
+    def u8(self) -> int:
+        """uint8."""
+        return self.uint(1)
+
+    def u16(self) -> int:
+        """uint16."""
+        return self.uint(2)
+
+    def vector(self, length_size: int) -> bytes:
+        """A variable-length vector: its length in ``length_size`` bytes, then as many bytes."""
+        return self.take(self.uint(length_size))
