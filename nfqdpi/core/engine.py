@@ -86,9 +86,8 @@ class Engine:
             flow = self._open(key, segment.ack, now)
             flow.opening_seen = True
             flow.server = StreamBuffer((segment.seq + 1) % (1 << 32), _SERVER_BYTES, _SERVER_SEGMENTS)
-        elif known.verdict in _FINAL:
-            return Decision(known.verdict, Action.MARK, known.reason)
-        return _READING
+            return _READING
+        return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 
     def _open(self, key: FlowKey, base: int, now: float) -> Flow:
         stream = StreamBuffer(base % (1 << 32), self.limits.max_bytes, self.limits.max_segments)
