@@ -1,0 +1,252 @@
+"""The firewall rules: rendered from the templates in ``iptables/``, installed, checked and removed.
+
+Every call works on whichever back end (nft or legacy) the ``iptables`` on PATH belongs to, in the network namespace of
+the caller. Chains named NFQDPI or NFQDPI_* are ours; of other chains only the rules that jump to ours are touched.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from itertools import product
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+from nfqdpi.core.verdict import MarkField, Verdict
+
+Family = Literal[4, 6]
+Tables = dict[str, dict[str, list[str]]]  # table -> chain -> its rules, as iptables-save words them
+
+# --- iptables' limits ---
+_MOST_PORTS = 15  # xt_multiport.h: XT_MULTI_PORTS
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@+-]{1,15}", re.ASCII)  # IFNAMSIZ less the NUL; a last + matches any ending
+
+# --- ours ---
+_LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock for milliseconds
+
+_OURS = re.compile(r"NFQDPI(_\w+)?")
+_JUMP = re.compile(r"-[jg] (NFQDPI(?:_\w+)?)$")
+
+
+class FirewallError(Exception):
+    """A rule set could not be installed, read or removed; the message is what iptables said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """What the rules depend on. ``ports`` are TCP ports, the queues are ``first_queue`` and the following ones.
+
+    ``lan`` or ``wan`` alone: flows that enter or leave by one of these interfaces; both: flows between the two.
+    Raises ValueError on what iptables could not take.
+    """
+
+    field: MarkField = MarkField()  # noqa: RUF009  frozen
+    ports: tuple[int, ...] = (80, 443)
+    first_queue: int = 0
+    queues: int = 1
+    strict: bool = True
+    bypass: bool = True
+    reject_quic: bool = True
+    lan: tuple[str, ...] = ()
+    wan: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.ports) <= _MOST_PORTS or not all(0 < port <= 0xFFFF for port in self.ports):
+            raise ValueError(f"1 to {_MOST_PORTS} ports between 1 and 65535, not {self.ports}")
+        if self.first_queue < 0 or self.queues < 1 or self.first_queue + self.queues > 0x10000:
+            raise ValueError(f"{self.queues} queues from {self.first_queue} do not lie within 0 and 65535")
+        for name in (*self.lan, *self.wan):
+            if not _INTERFACE.fullmatch(name) or name.startswith("-"):
+                raise ValueError(f"{name!r} is not an interface's name")
+
+    @property
+    def queue_options(self) -> str:
+        """NFQUEUE's options. With --queue-balance the kernel hashes the address pair, the same in both directions."""
+        last = self.first_queue + self.queues - 1
+        queue = f"--queue-num {last}" if self.queues == 1 else f"--queue-balance {self.first_queue}:{last}"
+        return queue + " --queue-bypass" * self.bypass
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The matches on interfaces, one a rule; none where every flow is meant."""
+        if self.lan and self.wan:
+            return tuple(f"-i {a} -o {b}" for lan, wan in product(self.lan, self.wan) for a, b in ((lan, wan), (wan, lan)))
+        return tuple(f"{way} {name}" for name in self.lan or self.wan for way in ("-i", "-o"))
+
+
+def families() -> tuple[Family, ...]:
+    """The families that this kernel forwards: 6 only where it has IPv6."""
+    return (4, 6) if Path("/proc/net/if_inet6").exists() else (4,)
+
+
+def render(ruleset: RuleSet, family: Family) -> str:
+    """The rules as text for ``iptables-restore --noflush`` (family 4) or ``ip6tables-restore --noflush`` (6)."""
+    field = ruleset.field
+    values = {verdict.name.lower(): f"{field.value(verdict):#x}" for verdict in Verdict}
+    values |= {"mask": f"{field.mask:#x}", "ports": ",".join(map(str, ruleset.ports)), "queue": ruleset.queue_options}
+    values["no_payload"] = _template("no_payload")
+    values["forward"] = _fill("scope" if ruleset.interfaces else "forward", values, ruleset.interfaces)
+    values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.reject_quic else ""
+    text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)
+    other_family = {4: "-6 ", 6: "-4 "}[family]
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(other_family))
+
+
+def install(ruleset: RuleSet) -> None:
+    """Put the rules in place of any older ones of ours, the jumps first in FORWARD.
+
+    Each table changes in one transaction, so no packet meets half of the rules; filter goes first, since mangle's
+    verdicts are enforced there. After a FirewallError nothing of ours is left.
+    """
+    try:
+        for family in families():
+            older = _saved(family)
+            _restore(family, _merge(render(ruleset, family), older))
+    except FirewallError:
+        remove()
+        raise
+
+
+def remove() -> None:
+    """Take every chain of ours away and every rule that jumps to one, of whatever configuration they are."""
+    for family in families():
+        script = ""
+        for table, chains in _saved(family).items():
+            if retired := [*_retired(chains), *(f"-X {chain}" for chain in filter(_OURS.fullmatch, chains))]:
+                script += "\n".join([f"*{table}", *retired, "COMMIT", ""])
+        if script:
+            _restore(family, script)
+
+
+def check(ruleset: RuleSet) -> list[str]:
+    """How what the kernel holds differs from the rule set: one line of words each, none where it is exact."""
+    return [
+        f"IPv{family} {table}: {difference}"
+        for family in families()
+        for have, want in [(_saved(family), rehearse(render(ruleset, family), family))]
+        for table in want | have
+        for difference in _differences(have.get(table, {}), want.get(table, {}))
+    ]
+
+
+def rehearse(text: str, family: Family) -> Tables:
+    """What iptables-save says of a rule text once it is loaded: read from an empty network namespace made for it.
+
+    Words differ between versions and back ends (``--syn``, ``-j REJECT``), so what is installed can be compared with
+    nothing but the same tools' own words. Needs CAP_SYS_ADMIN.
+    """
+    name = _PROGRAM[family]
+    script = f"{name}-restore --noflush -w {_LOCK_WAIT} && {name}-save"
+    return parse(_run(["unshare", "--net", "sh", "-c", script], text))
+
+
+def parse(saved: str) -> Tables:
+    """The output of iptables-save, without counters."""
+    tables: Tables = {}
+    chains: dict[str, list[str]] = {}
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            chains = tables.setdefault(line[1:], {})
+        elif line.startswith(":"):
+            chains.setdefault(line[1:].split()[0], [])
+        elif line.startswith("-A "):
+            _, chain, rule = line.split(" ", 2)
+            chains.setdefault(chain, []).append(rule)
+    return tables
+
+
+def saved_by(program: str) -> Tables:
+    """The rules that ``program`` (``iptables-legacy-save`` ...) shows; empty where there is no such program."""
+    return parse(_run([program])) if shutil.which(program) else {}
+
+
+# --- templates ---
+
+def _templates() -> Traversable:
+    """Package data of a wheel; in a checkout the folder beside the package."""
+    installed = importlib.resources.files("nfqdpi") / "iptables"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "iptables"
+
+
+def _template(name: str) -> str:
+    return (_templates() / f"{name}.rules").read_text(encoding="utf-8").rstrip("\n")
+
+
+def _fill(name: str, values: dict[str, str], interfaces: tuple[str, ...] = ()) -> str:
+    """A template filled in; a line with ``$interfaces`` stands once for each of them."""
+    lines = (
+        line.replace("$interfaces ", f"{match} " if match else "")
+        for line in _template(name).splitlines()
+        for match in (interfaces if "$interfaces" in line else ("",))
+    )
+    return Template("\n".join(lines)).substitute(values) + "\n"
+
+
+# --- what is there, and what is to be done about it ---
+
+def _jumps(rules: list[str]) -> list[str]:
+    return [rule for rule in rules if _JUMP.search(rule)]
+
+
+def _retired(chains: dict[str, list[str]]) -> Iterator[str]:
+    """The commands that empty our chains of a table and unhook them."""
+    for chain, rules in chains.items():
+        if not _OURS.fullmatch(chain):
+            yield from (f"-D {chain} {rule}" for rule in _jumps(rules))
+    yield from (f"-F {chain}" for chain in filter(_OURS.fullmatch, chains))
+
+
+def _merge(text: str, older: Tables) -> str:
+    """The rendered text with the older rules' removal at the head of each table's transaction."""
+    new = parse(text)
+    for table, chains in older.items():
+        stale = [f"-X {chain}" for chain in chains if _OURS.fullmatch(chain) and chain not in new.get(table, {})]
+        text = text.replace(f"*{table}\n", "\n".join([f"*{table}", *_retired(chains), *stale, ""]))
+    return text
+
+
+def _differences(have: dict[str, list[str]], want: dict[str, list[str]]) -> Iterator[str]:
+    for chain in want | have:
+        here, wanted = have.get(chain, []), want.get(chain, [])
+        if _OURS.fullmatch(chain):
+            if (chain in have) != (chain in want):
+                yield f"chain {chain} is " + ("missing" if chain in want else "not of this configuration")
+                continue
+            foremost = here
+        else:
+            foremost, here = here[: len(wanted)], _jumps(here)
+        missing, added = Counter(wanted) - Counter(here), Counter(here) - Counter(wanted)
+        yield from (f"{chain} lacks: {rule}" for rule in missing.elements())
+        yield from (f"{chain} has in addition: {rule}" for rule in added.elements())
+        if not missing and not added and foremost != wanted:
+            yield f"{chain} has its rules in another order, or other rules before ours"
+
+
+# --- iptables ---
+
+_PROGRAM: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
+
+
+def _saved(family: Family) -> Tables:
+    return parse(_run([f"{_PROGRAM[family]}-save"]))
+
+
+def _restore(family: Family, text: str) -> None:
+    _run([f"{_PROGRAM[family]}-restore", "--noflush", "-w", str(_LOCK_WAIT)], text)
+
+
+def _run(command: list[str], text: str = "") -> str:
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=3 * _LOCK_WAIT)
+    except subprocess.CalledProcessError as error:
+        raise FirewallError(f"{command[0]}: {error.stderr.strip() or f'exit code {error.returncode}'}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FirewallError(str(error)) from error
+    return done.stdout
