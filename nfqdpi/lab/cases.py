@@ -1,0 +1,94 @@
+"""The lab's cases: who asks for what, and what is expected of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nfqdpi.core.verdict import Verdict
+from nfqdpi.lab import clients
+from nfqdpi.lab.clients import Answer
+from nfqdpi.lab.network import Family, Lab
+from nfqdpi.lab.web import BIG_FILE
+
+Mode = Literal["strict", "fast"]
+
+NAMES = ("allowed.example", "blocked.example", "www.blocked.example", "notblocked.example", "silent.example")
+_SILENCE = 0.5  # seconds without an answer that are silence
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a case ends in; as expectation or as observation.
+
+    ``client`` is an ``Answer.outcome``, ``queued`` the packets that entered the queue (expected: at most), ``mark`` our
+    field of the conntrack mark (None: no entry), ``server`` the payload bytes that reached the server (expected: 0, or
+    None for any number).
+    """
+
+    verdict: str | None
+    client: str
+    queued: int
+    mark: int | None
+    server: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One try of one client. ``queued`` is the most packets that may enter the queue, in strict and in fast mode."""
+
+    what: str
+    client: Literal["curl", "openssl", "quic"]
+    name: str
+    verdict: Verdict
+    queued: dict[Mode, int]
+    path: str = "/"
+    plain: bool = False
+    long_hello: bool = False
+
+    def expected(self, mode: Mode) -> Outcome:
+        if self.client == "quic":
+            return Outcome(None, "refused", self.queued[mode], None, 0)
+        if self.verdict is Verdict.ACCELERATE:
+            # Strict mode reads every request of a plain HTTP flow, so such a flow is never released.
+            mark = Verdict.INSPECT if self.plain and mode == "strict" else Verdict.ACCELERATE
+            return Outcome("accelerate", "ok", self.queued[mode], mark, None)
+        client = "timeout" if self.verdict is Verdict.BLOCK_SILENT else "reset"
+        # A hello of two segments: the first one passes, and the server never has a whole hello.
+        return Outcome("block", client, self.queued[mode], self.verdict, None if self.long_hello else 0)
+
+    def run(self, lab: Lab, family: Family, ca: Path) -> Answer:
+        match self.client:
+            case "curl":
+                url = f"{'http' if self.plain else 'https'}://{self.name}{self.path}"
+                timeout = _SILENCE if self.verdict is Verdict.BLOCK_SILENT else 10
+                return clients.curl(lab.client, url, family, ca, timeout=timeout)
+            case "openssl":
+                return clients.openssl(lab.client, self.name, family, ca, long_hello=self.long_hello)
+            case "quic":
+                return clients.quic(lab.client, family)
+
+
+# Strict mode queues the server's SYN+ACK, the client's payload and, of an allowed TLS flow, the server's first reply.
+_REQUEST: dict[Mode, int] = {"strict": 2, "fast": 1}
+_HELLO: dict[Mode, int] = {"strict": 3, "fast": 1}
+_LONG_HELLO: dict[Mode, int] = {"strict": 4, "fast": 2}
+_BLOCKED_LONG_HELLO: dict[Mode, int] = {"strict": 3, "fast": 2}
+
+CASES = (
+    Case("http allowed", "curl", "allowed.example", Verdict.ACCELERATE, _REQUEST, plain=True),
+    Case("http blocked", "curl", "blocked.example", Verdict.BLOCK, _REQUEST, plain=True),
+    Case("http dropped in silence", "curl", "silent.example", Verdict.BLOCK_SILENT, _REQUEST, plain=True),
+    Case("tls allowed", "curl", "allowed.example", Verdict.ACCELERATE, _HELLO),
+    Case("tls blocked", "curl", "blocked.example", Verdict.BLOCK, _REQUEST),
+    Case("tls dropped in silence", "curl", "silent.example", Verdict.BLOCK_SILENT, _REQUEST),
+    Case("tls below a blocked name", "curl", "www.blocked.example", Verdict.BLOCK, _REQUEST),
+    Case("tls look-alike allowed", "curl", "notblocked.example", Verdict.ACCELERATE, _HELLO),
+    Case("tls allowed", "openssl", "allowed.example", Verdict.ACCELERATE, _HELLO),
+    Case("tls blocked", "openssl", "blocked.example", Verdict.BLOCK, _REQUEST),
+    Case("tls two-segment allowed", "openssl", "allowed.example", Verdict.ACCELERATE, _LONG_HELLO, long_hello=True),
+    Case("tls two-segment blocked", "openssl", "blocked.example", Verdict.BLOCK, _BLOCKED_LONG_HELLO, long_hello=True),
+    Case("tls 100 MB allowed", "curl", "allowed.example", Verdict.ACCELERATE, _HELLO, path=f"/{BIG_FILE}"),
+    Case("http/3 rejected", "quic", "allowed.example", Verdict.BLOCK, {"strict": 0, "fast": 0}),
+)

@@ -1,0 +1,81 @@
+"""The client side: real curl and openssl, and a bare UDP datagram, and what each of them saw."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfqdpi.lab.namespace import Namespace
+from nfqdpi.lab.network import SERVER, Family
+
+_CURL_TIMEOUT, _CURL_REFUSED = 28, 7  # curl(1), exit codes
+_QUIC_INITIAL_SIZE = 1200  # bytes, the least that a client's first datagram has (RFC 9000, 14.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client saw: ``ok``, ``reset``, ``refused``, ``timeout`` or ``error``; how long after the handshake."""
+
+    outcome: str
+    detail: str = ""
+    ms: float = 0.0
+    port: int = 0
+
+
+def curl(client: Namespace, url: str, family: Family, ca: Path, *, timeout: float = 10) -> Answer:
+    """Fetch a URL from the lab's server, whatever its name; the detail is the status and the bytes of the body."""
+    # -q and --noproxy: neither this user's .curlrc nor a proxy of this machine has a part in the lab.
+    done = client.run(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", str(timeout), "--cacert", ca,
+                       "--connect-to", f"::[{SERVER[family]}]:", "-o", "/dev/null", "-w", "%{json}", url], check=False,
+                      timeout=timeout + 5)
+    seen = json.loads(done.stdout)
+    ms = round((seen["time_total"] - seen["time_connect"]) * 1000, 1)
+    match seen["exitcode"]:
+        case 0:
+            return Answer("ok", f"{seen['http_code']}, {seen['size_download']} B", ms, seen["local_port"])
+        case code if code == _CURL_TIMEOUT:
+            return Answer("timeout", "", ms, seen["local_port"])
+        case code if code == _CURL_REFUSED:
+            return Answer("refused", "", ms, seen["local_port"])
+        case _:
+            outcome = "reset" if "reset by peer" in seen["errormsg"] else "error"
+            return Answer(outcome, seen["errormsg"], ms, seen["local_port"])
+
+
+def openssl(client: Namespace, name: str, family: Family, ca: Path, *, long_hello: bool = False) -> Answer:
+    """A TLS handshake; ``long_hello`` makes a ClientHello of two segments. The detail is the negotiated version."""
+    # Protocol names of 254 bytes each, eight of them: longer than any Ethernet segment.
+    alpn = ["-alpn", ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])] if long_hello else []
+    started = time.monotonic()
+    done = client.run(["openssl", "s_client", "-brief", "-connect", f"[{SERVER[family]}]:443", "-servername", name,
+                       "-CAfile", ca, "-verify_return_error", "-verify_hostname", name, *alpn], check=False, timeout=10)
+    ms = round((time.monotonic() - started) * 1000, 1)
+    output = done.stdout + done.stderr
+    if "Verification: OK" in output:
+        version = re.search(r"Protocol version: (\S+)", output)
+        return Answer("ok", version[1] if version else "", ms)
+    # openssl prints the system's number of a failed read or write; 104 is ECONNRESET.
+    return Answer("reset" if "errno=104" in output else "error", output.strip().splitlines()[-1], ms)
+
+
+def quic(client: Namespace, family: Family, *, timeout: float = 1) -> Answer:
+    """A datagram of the size of a QUIC Initial to UDP port 443; ``refused`` means an ICMP port unreachable came."""
+    with client.entered():
+        probe = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    with probe:
+        probe.settimeout(timeout)
+        probe.connect((SERVER[family], 443))
+        port = probe.getsockname()[1]
+        started = time.monotonic()
+        try:
+            probe.send(bytes(_QUIC_INITIAL_SIZE))
+            probe.recv(1)
+        except ConnectionRefusedError:
+            return Answer("refused", "port unreachable", round((time.monotonic() - started) * 1000, 1), port)
+        except TimeoutError:
+            return Answer("timeout", "", timeout * 1000, port)
+    return Answer("ok", "", 0.0, port)

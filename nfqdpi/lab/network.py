@@ -1,0 +1,84 @@
+"""The lab's network: client - gateway - server, IPv4 and IPv6, in three namespaces of its own.
+
+    client eth0 192.0.2.2 ── lan0 192.0.2.1 gateway wan0 198.51.100.1 ── eth0 198.51.100.2 server
+         2001:db8:1::2        2001:db8:1::1        2001:db8:2::1         2001:db8:2::2
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from nfqdpi.lab import claim
+from nfqdpi.lab.namespace import Namespace
+
+Family = Literal[4, 6]
+
+# Addresses for documentation: RFC 5737 and RFC 3849.
+CLIENT: dict[Family, str] = {4: "192.0.2.2", 6: "2001:db8:1::2"}
+LAN: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8:1::1"}
+WAN: dict[Family, str] = {4: "198.51.100.1", 6: "2001:db8:2::1"}
+SERVER: dict[Family, str] = {4: "198.51.100.2", 6: "2001:db8:2::2"}
+_BITS: dict[Family, int] = {4: 24, 6: 64}
+
+
+class Lab:
+    """The namespaces ``client``, ``gateway`` and ``server``, routed and ready; on leaving, all of it goes.
+
+    ``name`` begins with ``nfqdpi-lab-`` and names the namespaces and the directory ``state``. Raises LabError.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or f"{claim.PREFIX}{os.getpid()}"
+        self.client, self.gateway, self.server = (Namespace(f"{self.name}-{role}") for role in claim.ROLES)
+        self._lock = -1
+
+    @property
+    def state(self) -> Path:
+        """The lab's own directory: configuration, certificates, logs."""
+        return claim.STATE / self.name
+
+    def __enter__(self) -> Self:
+        self._lock = claim.claim(self.name)
+        try:
+            self._build()
+        except BaseException:
+            claim.release(self.name, self._lock)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock >= 0:
+            claim.release(self.name, self._lock)
+
+    def leave_standing(self) -> None:
+        """Leaving the ``with`` block takes nothing down any more."""
+        claim.leave_standing(self.name, self._lock)
+        self._lock = -1
+
+    def _build(self) -> None:
+        for namespace in (self.client, self.gateway, self.server):
+            namespace.add()
+            # No duplicate address detection: its second of waiting is longer than the whole scenario of a row.
+            namespace.set(ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
+        self.gateway.configure(
+            "link set lo up",
+            f"link add lan0 type veth peer name eth0 netns {self.client.name}",
+            f"link add wan0 type veth peer name eth0 netns {self.server.name}",
+            *_interface("lan0", LAN),
+            *_interface("wan0", WAN),
+        )
+        self.client.configure("link set lo up", *_interface("eth0", CLIENT), *_default_route(LAN))
+        self.server.configure("link set lo up", *_interface("eth0", SERVER), *_default_route(WAN))
+        self.gateway.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+
+
+def _interface(name: str, addresses: dict[Family, str]) -> list[str]:
+    return [f"addr add {address}/{_BITS[family]} dev {name}" for family, address in addresses.items()] + [
+        f"link set {name} up"
+    ]
+
+
+def _default_route(gateway: dict[Family, str]) -> list[str]:
+    return [f"route add default via {address}" for address in gateway.values()]

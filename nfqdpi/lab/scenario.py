@@ -1,0 +1,120 @@
+"""The lab's cases run against the real daemon, and what was seen of each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfqdpi.core.verdict import MarkField
+from nfqdpi.lab import gauges
+from nfqdpi.lab.cases import CASES, NAMES, Case, Mode, Outcome
+from nfqdpi.lab.clients import Answer
+from nfqdpi.lab.daemon import back_ends, daemon
+from nfqdpi.lab.network import Family, Lab
+from nfqdpi.lab.web import BIG_FILE, BIG_FILE_BYTES, WebServer
+
+_RESET_MS = 50  # a blocked client learns of it at once
+_EVENT_TIMEOUT = 2.0  # seconds for the daemon to write an event
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A case as it went. ``answer`` is the client's own account; ``rule`` the rule that the event names."""
+
+    mode: Mode
+    back_end: str
+    family: Family
+    case: Case
+    expected: Outcome
+    seen: Outcome
+    answer: Answer
+    rule: str | None
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The names of what disagrees with the expectation."""
+        seen, expected = self.seen, self.expected
+        # openssl's time has its start-up in it.
+        slow = self.case.client == "curl" and seen.client == "reset" and self.answer.ms > _RESET_MS
+        partial = self.case.path.endswith(BIG_FILE) and self.answer.detail != f"200, {BIG_FILE_BYTES} B"
+        agrees = {
+            "verdict": seen.verdict == expected.verdict,
+            "client": seen.client == expected.client and not slow and not partial,
+            "queued": seen.queued <= expected.queued,
+            "mark": seen.mark == expected.mark,
+            "server": expected.server is None or seen.server == expected.server,
+        }
+        return tuple(name for name, agreed in agrees.items() if not agreed)
+
+
+def config_text(lab: Lab, mode: Mode = "strict") -> str:
+    """The lab's policy: blocked.example is reset, silent.example dropped, all else passes."""
+    return f"""\
+[inspect]
+mode = "{mode}"
+
+[[rule]]
+name = "blocked"
+action = "block"
+domains = ["blocked.example"]
+
+[[rule]]
+name = "silent"
+action = "block"
+domains = ["silent.example"]
+respond = "drop"
+
+[events]
+file = "{lab.state}/eve.json"
+
+[control]
+socket = "{lab.state}/control.sock"
+"""
+
+
+def run() -> Iterator[Row]:
+    """Every case in both modes, on every back end of iptables that is there; each set-up in a lab of its own."""
+    with Lab() as lab:
+        ends = back_ends(lab)
+    modes: tuple[Mode, ...] = ("strict", "fast")
+    for back_end in ends:
+        for mode in modes:
+            with Lab() as lab:
+                web = WebServer(lab.server, lab.state / "web", NAMES)
+                with daemon(lab, config_text(lab, mode), back_end):
+                    yield from _rows(lab, web, mode, back_end)
+
+
+def _rows(lab: Lab, web: WebServer, mode: Mode, back_end: str) -> Iterator[Row]:
+    families: tuple[Family, ...] = (4, 6)
+    with gauges.Tap(lab.server) as tap:
+        for case in CASES:
+            for family in families:
+                expected = case.expected(mode)
+                queued, before = gauges.queued(lab.gateway), gauges.tracked(lab.gateway)
+                tap.take()
+                answer = case.run(lab, family, web.ca)
+                flows = gauges.tracked(lab.gateway) - before
+                flow = next(iter(flows), None)
+                event = _event(lab.state / "eve.json", flow.sport) if flow and expected.verdict else {}
+                seen = Outcome(event.get("action"), answer.outcome, gauges.queued(lab.gateway) - queued,
+                               MarkField().read(flow.mark) if flow else None, tap.take())
+                yield Row(mode, back_end, family, case, expected, seen, answer, event.get("rule"))
+
+
+def _event(file: Path, port: int) -> dict[str, Any]:
+    """The ``verdict`` of the last event about the client's port; empty if the daemon writes none in time."""
+    deadline = time.monotonic() + _EVENT_TIMEOUT
+    while time.monotonic() < deadline:
+        lines = file.read_text().splitlines() if file.exists() else []
+        for line in reversed(lines):
+            event = json.loads(line)
+            if event["event_type"] == "verdict" and event["src_port"] == port:
+                verdict: dict[str, Any] = event["verdict"]
+                return verdict
+        time.sleep(0.005)
+    return {}
