@@ -105,8 +105,8 @@ def _show_table(rows: Iterable[Row]) -> int:
             wrong += bool(row.wrong)
             click.secho(printable(_cells(row)), fg="red" if row.wrong else None)
         click.echo()
-    click.echo("queue: packets that entered it / the most expected; mark: ours in conntrack; server: payload bytes that it\n"
-               "got. A cell that disagrees reads: seen != expected.")
+    click.echo("queue: packets that entered it / the most expected; mark: ours in conntrack; server: payload bytes\n"
+               "that it got. A cell that disagrees reads: seen != expected.")
     click.echo(f"{total - wrong} of {total} rows are as expected.")
     return wrong
 
