@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from nfqdpi.config import Config
 
 DEFAULT_CONFIG = Path("/etc/nfqdpi/nfqdpi.toml")
 
@@ -64,3 +67,28 @@ def emit_json(value: object) -> None:
 def printable(text: str) -> str:
     """The text with all but printable characters escaped: names come from attackers, terminals obey escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def ask_daemon(config: Config, command: str) -> dict[str, Any]:
+    """The daemon's reply; ends with exit code 3 where none runs, 4 where we may not ask."""
+    from nfqdpi.daemon.control import NotRunning, ask
+
+    try:
+        reply = ask(config.control.socket, command)
+    except NotRunning as error:
+        fail(Exit.NOT_RUNNING, str(error))
+    except PermissionError:
+        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted; the control socket is its owner's")
+    if "error" in reply:
+        fail(Exit.DEGRADED, f"the daemon says: {reply['error']}")
+    return reply
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """An aligned table on stdout; numbers to the right."""
+    cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
+    for row in cells:
+        aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        click.echo("  ".join(aligned).rstrip())

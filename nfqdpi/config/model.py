@@ -28,6 +28,9 @@ class Duration(float):
             raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h"')
         return cls(float(match[1]) * cls._UNITS[match[2]])
 
+    def __str__(self) -> str:
+        return f"{float(self):g}s"
+
 
 class Network(str):
     """An IPv4 or IPv6 address or CIDR in canonical form."""

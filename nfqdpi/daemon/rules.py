@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nfqdpi.config.model import Config
-from nfqdpi.kernel.firewall import RuleSet
+from nfqdpi.kernel.ruleset import RuleSet
 
 
 def ruleset(config: Config) -> RuleSet:

@@ -1,0 +1,52 @@
+"""``nfqdpi config``: is the file right, and what does it say in full."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from nfqdpi.cli.common import config_option, emit_json, json_option
+from nfqdpi.config import Config
+
+
+@click.group("config")
+def command() -> None:
+    """Check and show the configuration."""
+
+
+@command.command("check")
+@config_option
+@json_option
+def check(config: Config, *, as_json: bool) -> None:
+    """Exit 0: the configuration is right. 2: every problem on stderr, with file, line, key and reason."""
+    summary = {"ok": True, "rules": len(config.rule), "groups": len(config.group), "mode": config.inspect.mode}
+    if as_json:
+        emit_json(summary)
+    else:
+        click.echo(f"right: {len(config.rule)} rules, {len(config.group)} groups, {config.inspect.mode} mode")
+
+
+@command.command("show")
+@config_option
+@json_option
+def show(config: Config, *, as_json: bool) -> None:
+    """The whole configuration, defaults included."""
+    settings = {key: value for key, value in msgspec.to_builtins(config, enc_hook=str).items() if value != ()}
+    if as_json:
+        emit_json(settings)
+        return
+    for section, values in settings.items():
+        tables = values if isinstance(values, tuple | list) else [values]
+        for values_of_one in tables:
+            click.echo(f"[[{section}]]" if tables is values else f"[{section}]")
+            for key, value in values_of_one.items():
+                if value is not None:
+                    click.echo(f"{key} = {_toml(key, value)}")
+            click.echo()
+
+
+def _toml(key: str, value: object) -> str:
+    """A value as TOML writes it; JSON is near enough for strings, numbers and lists."""
+    if key == "mask":
+        return f"{value:#010x}"
+    return msgspec.json.encode(value).decode()

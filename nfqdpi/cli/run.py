@@ -1,0 +1,40 @@
+"""``nfqdpi run``: the gateway in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from nfqdpi.cli.common import Exit, config_option, fail
+from nfqdpi.config import Config
+
+
+@click.command("run")
+@config_option
+@click.option("--no-rules", is_flag=True, help="Leave the firewall alone: the rules are somebody else's.")
+def command(config: Config, *, no_rules: bool) -> None:
+    """Run the gateway in this network namespace until SIGTERM: workers, then rules, then "ready" on stderr."""
+    from nfqdpi.daemon.pool import PoolError
+    from nfqdpi.daemon.supervisor import Supervisor
+    from nfqdpi.kernel.firewall import FirewallError
+    from nfqdpi.kernel.privileges import Capability, missing
+    from nfqdpi.kernel.queues import queues
+
+    if lacking := missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW):
+        fail(Exit.NOT_PERMITTED, f"run needs {' and '.join(lacking)}")
+    ours = range(config.queue.first, config.queue.first + config.worker_count)
+    if taken := [queue for number, queue in queues().items() if number in ours]:
+        fail(Exit.NO, *(f"queue {queue.number} is owned by process {queue.owner or 'unknown'}" for queue in taken))
+    try:
+        supervisor = Supervisor(config, with_rules=not no_rules, say=_say)
+    except OSError as error:
+        fail(Exit.USAGE, f"[events] file: {error.filename}: {error.strerror}")
+    try:
+        asyncio.run(supervisor.run())
+    except (PoolError, FirewallError, OSError) as error:
+        fail(Exit.NO, str(error))
+
+
+def _say(line: str) -> None:
+    click.echo(f"nfqdpi: {line}", err=True)

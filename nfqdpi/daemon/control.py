@@ -1,0 +1,97 @@
+"""The control socket: one JSON request a line, one JSON reply a line. Root's alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+
+_LONGEST_REQUEST = 65536  # bytes
+_PATIENCE = 10.0  # s that a client may take for its next request, or to take a reply
+_MOST_CLIENTS = 32
+
+
+class Request(msgspec.Struct):
+    """``v``: the protocol's version; ``command``: what is asked."""
+
+    command: str
+    v: int = VERSION
+
+
+class NotRunning(Exception):  # noqa: N818  a state of the machine, not of the program
+    """Nobody answers on the control socket."""
+
+
+def ask(path: str, command: str) -> dict[str, Any]:
+    """The reply to a command, for the command line. Raises NotRunning; PermissionError where we may not."""
+    if not path:
+        raise NotRunning("[control] socket is switched off")
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(_PATIENCE)
+            client.connect(path)
+            client.sendall(msgspec.json.encode(Request(command)) + b"\n")
+            reply: dict[str, Any] = msgspec.json.decode(client.makefile("rb").readline())
+    except (FileNotFoundError, ConnectionError, TimeoutError, msgspec.DecodeError) as error:
+        raise NotRunning(f"no daemon answers on {path}") from error
+    return reply
+
+
+class Control:
+    """Serves ``commands``: name -> function that gives the reply."""
+
+    def __init__(self, path: str, commands: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+        self._path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+        self._clients = 0
+
+    async def start(self) -> None:
+        """Listen. A socket that nobody listens on any more is replaced; OSError where it cannot be made."""
+        if not self._path:
+            return
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        Path(self._path).unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_REQUEST)
+        finally:
+            os.umask(before)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+            Path(self._path).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients += 1
+        try:
+            while self._clients <= _MOST_CLIENTS:
+                line = await asyncio.wait_for(reader.readline(), _PATIENCE)
+                if not line:
+                    break
+                writer.write(msgspec.json.encode(self._reply(line)) + b"\n")
+                await asyncio.wait_for(writer.drain(), _PATIENCE)
+        except (TimeoutError, ValueError, ConnectionError):
+            pass  # too slow, too long, or gone: its own affair
+        finally:
+            self._clients -= 1
+            writer.close()
+
+    def _reply(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except msgspec.DecodeError as error:
+            return {"v": VERSION, "error": f"not a request: {error}"}
+        command = self._commands.get(request.command)
+        if command is None or request.v != VERSION:
+            return {"v": VERSION, "error": f"no command {request.command!r} in version {request.v}"}
+        return {"v": VERSION, **command()}

@@ -1,0 +1,100 @@
+"""A worker: one process, one queue, one engine. It judges, counts and tells; everything slow is the supervisor's."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+from time import monotonic
+
+import msgspec
+
+from nfqdpi import assemble
+from nfqdpi.config import Config
+from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.packet import TCP
+from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.daemon.counters import Counters
+from nfqdpi.daemon.events import event
+from nfqdpi.kernel.queue import Arrival, Queue
+from nfqdpi.kernel.reset import Resetter
+
+READY = b"ready"
+
+_TURN = 0.5  # s: the longest that the loop sleeps, so that its heartbeat shows that it is alive
+_BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
+
+_PACKETS, _BYTES, _DROPPED, _RESETS, _EVENTS_LOST = (
+    Counters.index(name) for name in ("packets", "bytes", "dropped", "resets", "events_lost")
+)
+_VERDICTS = {verdict: Counters.index(f"verdict_{verdict.name.lower()}") for verdict in Verdict}
+_REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
+
+
+class Worker:
+    """``channel``: a SOCK_SEQPACKET to the supervisor. Outwards: READY once, then batches of event lines. Its end means
+    to stop: the supervisor wants it, or is gone and could not replace us."""
+
+    def __init__(self, number: int, config: Config, counters: Counters, channel: socket.socket) -> None:
+        self._config = config
+        self._counters = counters
+        self._cells = counters.cells
+        self._channel = channel
+        self._field = config.field
+        self._lines = bytearray()
+        self._encoder = msgspec.json.Encoder()
+        self._resetter = Resetter()
+        self._engine = assemble.engine(config)
+        self._queue = Queue(number, self._engine, config.field, self._told, length=config.queue.length,
+                            pass_when_full=config.pass_when_full)
+
+    def run(self) -> None:
+        """Judge until the channel ends; what waits in the queue then is judged first."""
+        # A terminal or a service manager signals the whole group; the supervisor decides, rules first.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._channel.send(READY)
+        poll = select.poll()
+        poll.register(self._queue, select.POLLIN)
+        poll.register(self._channel, select.POLLIN)
+        while True:
+            self._counters["heartbeat_ms"] = round(monotonic() * 1000)
+            ready = poll.poll(_TURN * 1000)
+            if any(fd == self._channel.fileno() for fd, _ in ready):
+                break  # the supervisor never sends: this is the end
+            self._queue.serve()
+            self._flush()
+            self._counters["faults"] = self._queue.faults
+            self._counters["flows"] = len(self._engine.flows)
+            self._counters["evicted"] = self._engine.flows.evicted
+        self._queue.serve()
+        self._queue.close()
+        self._flush()
+
+    def _told(self, data: bytes, decision: Decision, arrival: Arrival) -> None:
+        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
+        cells = self._cells
+        cells[_PACKETS] += 1
+        cells[_BYTES] += len(data)
+        if decision.action is Action.DROP:
+            cells[_DROPPED] += 1
+        for judgement in decision.judgements:
+            verdict, reason, _ = judgement.outcome
+            cells[_VERDICTS[verdict]] += 1
+            cells[_REASONS[reason]] += 1
+            if verdict is Verdict.BLOCK and judgement.key.proto == TCP:
+                # The kernel's REJECT resets the sender of the held packet; this resets who waits for it.
+                cells[_RESETS] += self._resetter.reset(data)
+            told = event(judgement, self._field.value(decision.verdict), arrival.interface, arrival.mac, monotonic())
+            self._lines += self._encoder.encode(told) + b"\n"
+            if len(self._lines) > _BATCH_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._lines:
+            return
+        try:
+            self._channel.send(self._lines, socket.MSG_DONTWAIT)
+        except OSError:  # the supervisor does not keep up: a verdict is never delayed for an event
+            self._cells[_EVENTS_LOST] += self._lines.count(b"\n")
+        self._lines.clear()
