@@ -118,8 +118,9 @@ def _line(*cells: str) -> str:
 def _cells(row: Row) -> str:
     seen, expected, answer = row.seen, row.expected, row.answer
 
-    def cell(name: str, text: object, wanted: object) -> str:
-        return f"{text} != {wanted}" if name in row.wrong else str(text)
+    def cell(name: str, *values: object) -> str:
+        texts = ["-" if value is None else str(value) for value in values]
+        return " != ".join(texts) if name in row.wrong else texts[0]
 
     verdict = f"{seen.verdict} ({row.rule or 'default'})" if seen.verdict else None
     client = f"ok, {answer.detail}" if seen.client == "ok" else f"{seen.client} after {answer.ms:.0f} ms"

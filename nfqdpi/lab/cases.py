@@ -15,7 +15,7 @@ from nfqdpi.lab.web import BIG_FILE
 Mode = Literal["strict", "fast"]
 
 NAMES = ("allowed.example", "blocked.example", "www.blocked.example", "notblocked.example", "silent.example")
-_SILENCE = 0.5  # seconds without an answer that are silence
+_SILENCE = 0.3  # seconds without an answer that are silence
 
 
 @dataclass(frozen=True, slots=True)

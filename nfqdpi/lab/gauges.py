@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from nfqdpi.lab.namespace import Namespace
+from nfqdpi.lab.network import Family
 
 _ETH_P_ALL = 3  # linux/if_ether.h
 _ETH_HEADER = 14
@@ -38,10 +39,9 @@ class Tracked:
     mark: int
 
 
-def tracked(gateway: Namespace) -> set[Tracked]:
-    """The conntrack entries of both families, as ``conntrack -L`` shows them."""
-    lines = [line for family in ("ipv4", "ipv6")
-             for line in gateway.run(["conntrack", "-L", "-f", family]).stdout.splitlines()]
+def tracked(gateway: Namespace, family: Family) -> set[Tracked]:
+    """The conntrack entries of a family, as ``conntrack -L`` shows them."""
+    lines = gateway.run(["conntrack", "-L", "-f", f"ipv{family}"]).stdout.splitlines()
     entry = re.compile(r"(?P<proto>\w+) .*?sport=(?P<sport>\d+) dport=(?P<dport>\d+) .*?mark=(?P<mark>\d+)")
     return {Tracked(found["proto"], *(int(found[key]) for key in ("sport", "dport", "mark")))
             for line in lines if (found := entry.match(line))}

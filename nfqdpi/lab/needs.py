@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+
+from nfqdpi.kernel.privileges import Capability, missing
 
 _PROGRAMS = ("ip", "iptables", "ip6tables", "conntrack", "nginx", "openssl", "curl")
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}  # linux/capability.h
 
 
 def missing_programs() -> list[str]:
@@ -15,7 +15,5 @@ def missing_programs() -> list[str]:
 
 
 def missing_capabilities() -> list[str]:
-    """The capabilities that this process has not."""
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    effective = int(status["CapEff"], 16)
-    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+    """The capabilities that this process lacks."""
+    return missing(Capability.CAP_SYS_ADMIN, Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)

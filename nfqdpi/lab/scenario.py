@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.lab import gauges
 from nfqdpi.lab.cases import CASES, NAMES, Case, Mode, Outcome
 from nfqdpi.lab.clients import Answer
 from nfqdpi.lab.daemon import back_ends, daemon
+from nfqdpi.lab.gauges import Tap, Tracked
 from nfqdpi.lab.network import Family, Lab
 from nfqdpi.lab.web import BIG_FILE, BIG_FILE_BYTES, WebServer
 
@@ -80,30 +82,27 @@ def run() -> Iterator[Row]:
     """Every case in both modes, on every back end of iptables that is there; each set-up in a lab of its own."""
     with Lab() as lab:
         ends = back_ends(lab)
-    modes: tuple[Mode, ...] = ("strict", "fast")
-    for back_end in ends:
-        for mode in modes:
-            with Lab() as lab:
-                web = WebServer(lab.server, lab.state / "web", NAMES)
-                with daemon(lab, config_text(lab, mode), back_end):
-                    yield from _rows(lab, web, mode, back_end)
+    for back_end, mode in product(ends, get_args(Mode)):
+        with Lab() as lab:
+            web = WebServer(lab.server, lab.state / "web", NAMES)
+            with daemon(lab, config_text(lab, mode), back_end):
+                yield from _rows(lab, web, mode, back_end)
 
 
 def _rows(lab: Lab, web: WebServer, mode: Mode, back_end: str) -> Iterator[Row]:
-    families: tuple[Family, ...] = (4, 6)
-    with gauges.Tap(lab.server) as tap:
-        for case in CASES:
-            for family in families:
-                expected = case.expected(mode)
-                queued, before = gauges.queued(lab.gateway), gauges.tracked(lab.gateway)
-                tap.take()
-                answer = case.run(lab, family, web.ca)
-                flows = gauges.tracked(lab.gateway) - before
-                flow = next(iter(flows), None)
-                event = _event(lab.state / "eve.json", flow.sport) if flow and expected.verdict else {}
-                seen = Outcome(event.get("action"), answer.outcome, gauges.queued(lab.gateway) - queued,
-                               MarkField().read(flow.mark) if flow else None, tap.take())
-                yield Row(mode, back_end, family, case, expected, seen, answer, event.get("rule"))
+    flows: dict[Family, set[Tracked]] = {4: set(), 6: set()}
+    with Tap(lab.server) as tap:
+        for case, family in product(CASES, flows):
+            expected = case.expected(mode)
+            queued = gauges.queued(lab.gateway)
+            tap.take()
+            answer = case.run(lab, family, web.ca)
+            earlier, flows[family] = flows[family], gauges.tracked(lab.gateway, family)
+            flow = next(iter(flows[family] - earlier), None)
+            event = _event(lab.state / "eve.json", flow.sport) if flow else {}
+            seen = Outcome(event.get("action"), answer.outcome, gauges.queued(lab.gateway) - queued,
+                           MarkField().read(flow.mark) if flow else None, tap.take())
+            yield Row(mode, back_end, family, case, expected, seen, answer, event.get("rule"))
 
 
 def _event(file: Path, port: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_the_tap_counts_what_reaches_the_server(lab: Lab, family: Family) -> Non
 def test_without_rules_nothing_is_queued_or_tracked(lab: Lab, web: WebServer) -> None:
     """The gauges read 0 and nothing in a gateway without a daemon."""
     clients.curl(lab.client, "http://allowed.example/", 4, web.ca)
-    assert (gauges.queued(lab.gateway), gauges.tracked(lab.gateway)) == (0, set())
+    assert (gauges.queued(lab.gateway), gauges.tracked(lab.gateway, 4)) == (0, set())
 
 
 def test_a_thread_comes_home(lab: Lab) -> None:
