@@ -1,0 +1,49 @@
+"""Fields off the front of a buffer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfqdpi.core.wire import Malformed, Reader
+
+
+def test_fields_are_big_endian() -> None:
+    """The most significant byte comes first, and each read goes on where the last one ended."""
+    reader = Reader(b"\x01\x02\x03\x04\x05\x06")
+    assert (reader.u8(), reader.u16(), reader.uint(3)) == (0x01, 0x0203, 0x040506)
+    assert not reader
+
+
+def test_a_vector_is_its_length_then_its_bytes() -> None:
+    """A vector's length counts the bytes behind it."""
+    reader = Reader(b"\x00\x02abc")
+    assert reader.vector(2) == b"ab"
+    assert reader
+
+
+def test_a_reader_may_start_inside() -> None:
+    """Bytes before the start are not read."""
+    assert Reader(b"abc", 2).take(1) == b"c"
+
+
+def test_past_the_end_is_malformed() -> None:
+    """A field that reaches past the end says how much is missing; it is never cut short."""
+    with pytest.raises(Malformed, match="3 bytes wanted, 2 left"):
+        Reader(b"ab").take(3)
+    with pytest.raises(Malformed):
+        Reader(b"\x03ab").vector(1)
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 3), max_size=12))
+def test_vectors_partition_the_buffer(data: bytes, sizes: list[int]) -> None:
+    """Whatever the bytes, what was read is the front of the buffer: nothing twice, nothing skipped."""
+    reader, seen = Reader(data), b""
+    try:
+        for size in sizes:
+            body = reader.vector(size)
+            seen += len(body).to_bytes(size, "big") + body
+    except Malformed:
+        pass
+    assert data.startswith(seen)
