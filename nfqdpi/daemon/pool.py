@@ -50,7 +50,7 @@ class Place:
     def pause(self) -> float:
         """Seconds until the next start: none after a decent life or a first short one, then doubling."""
         self._short_lives = self._short_lives + 1 if monotonic() - self._born < _SHORT_LIFE else 0
-        return min(_SHORT_LIFE, 0.1 * 2**self._short_lives) if self._short_lives > 1 else 0.0
+        return min(_SHORT_LIFE, 0.05 * 2**self._short_lives) if self._short_lives > 1 else 0.0
 
     def kill(self) -> None:
         """End the worker at once, if there is one."""

@@ -14,6 +14,7 @@ from nfqdpi.lab.cases import NAMES
 from nfqdpi.lab.daemon import Daemon, daemon
 from nfqdpi.lab.network import Lab
 from nfqdpi.lab.web import WebServer
+from tests.kernel.origin import Origin
 
 _HERE = Path(__file__).parent
 
@@ -41,6 +42,13 @@ def lab() -> Iterator[Lab]:
 def web(lab: Lab) -> WebServer:
     """nginx in the lab's server, with a certificate for the lab's names."""
     return WebServer(lab.server, lab.state / "web", NAMES)
+
+
+@pytest.fixture
+def origin(lab: Lab) -> Iterator[Origin]:
+    """A server application that writes down what it reads, on port 80 of the lab's server."""
+    with Origin(lab.server) as listening:
+        yield listening
 
 
 @pytest.fixture

@@ -1,0 +1,218 @@
+"""What happens to traffic and to the daemon when its processes die, hang, are refused, or are misconfigured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nfqdpi.lab.daemon import Daemon
+from nfqdpi.lab.network import Lab
+from tests.kernel.daily import Gateway, ask, config, nfqdpi
+from tests.kernel.origin import Origin, Visitor
+
+
+def workers(lab: Lab, running: Daemon) -> list[int]:
+    status = nfqdpi(lab, "status", "--json", "-c", running.config).stdout  # 5 while a worker is being replaced
+    return [worker["pid"] for worker in json.loads(status)["workers"]]
+
+
+def supervisor(running: Daemon) -> int:
+    """The daemon's own pid: ``ip netns exec`` has become it."""
+    return running.process.pid
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (so := true()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return so
+
+
+def visit(lab: Lab, host: str = "allowed.example", timeout: float = 5) -> str:
+    try:
+        with Visitor(lab.client, 4, timeout=timeout) as visitor:
+            return visitor.ask(host)
+    except TimeoutError:
+        return "silence"
+
+
+class Load:
+    """Clients that fetch allowed pages in a loop; ``failed`` counts those that did not get theirs."""
+
+    def __init__(self, lab: Lab, clients: int = 4) -> None:
+        self.done = self.failed = 0
+        self._going = True
+        self._threads = [threading.Thread(target=self._fetch, args=(lab,)) for _ in range(clients)]
+
+    def _fetch(self, lab: Lab) -> None:
+        while self._going:
+            if visit(lab) == "ok":
+                self.done += 1
+            else:
+                self.failed += 1
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._going = False
+        for thread in self._threads:
+            thread.join()
+
+
+def test_killed_worker_under_load_costs_no_connection(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """Fail-open: kill -9 of a worker under load fails no connection, and within a second another owns its queue."""
+    running = gateway(config(lab, workers=1))
+    with Load(lab) as load:
+        assert wait_until(lambda: load.done > 20, 10)
+        for _ in range(3):
+            (victim,) = workers(lab, running)
+            os.kill(victim, signal.SIGKILL)
+            assert wait_until(lambda old=victim: workers(lab, running) not in ([old], [None]), 1.0)
+            before = load.done
+            assert wait_until(lambda much=before + 20: load.done > much, 10)
+    assert load.failed == 0
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_no_worker_fail_open(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """With nobody on the queue and nobody to start anybody, fail-open passes everything."""
+    running = gateway(config(lab))
+    stop_supervisor_and_kill_workers(lab, running)
+    assert visit(lab) == "ok"
+    os.kill(supervisor(running), signal.SIGCONT)
+    assert wait_until(lambda: visit(lab, "blocked.example") == "reset", 2)
+
+
+@pytest.mark.parametrize("mode", ["strict", "fast"])
+def test_no_worker_fail_closed(lab: Lab, gateway: Gateway, origin: Origin, mode: str) -> None:
+    """With nobody on the queue, fail-closed lets no byte to the application; with workers back, it flows again."""
+    running = gateway(config(lab, mode, fail="closed"))
+    assert visit(lab) == "ok"
+    before = origin.read
+    stop_supervisor_and_kill_workers(lab, running)
+    assert visit(lab, timeout=0.5) == "silence"
+    assert origin.read == before
+    os.kill(supervisor(running), signal.SIGCONT)
+    assert wait_until(lambda: visit(lab, timeout=1) == "ok", 5)
+
+
+def stop_supervisor_and_kill_workers(lab: Lab, running: Daemon) -> None:
+    victims = workers(lab, running)
+    os.kill(supervisor(running), signal.SIGSTOP)
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    assert wait_until(lambda: not Path(f"/proc/{victims[-1]}/cmdline").read_bytes(), 2)  # a zombie owns no queue
+
+
+def test_hung_worker_is_replaced(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A worker that does not turn round any more is killed and replaced; the daemon says so."""
+    running = gateway(config(lab, workers=1))
+    (victim,) = workers(lab, running)
+    os.kill(victim, signal.SIGSTOP)
+    assert wait_until(lambda: workers(lab, running) not in ([victim], [None]), 5)
+    assert visit(lab, "blocked.example") == "reset"
+    assert f"worker {victim} has hung" in running.log.read_text()
+
+
+def test_workers_follow_a_killed_supervisor(lab: Lab, gateway: Gateway) -> None:
+    """Workers that nobody watches end; their queues are free for the next daemon, which puts the rules right."""
+    running = gateway(config(lab))
+    left = workers(lab, running)
+    os.kill(supervisor(running), signal.SIGKILL)
+    running.process.wait()
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 3)
+    ask(lab, gateway(config(lab)), "rules", "check")
+
+
+def test_second_daemon_is_refused(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A queue that is taken: exit 1, its number and the owner's pid; the first daemon and its rules are untouched."""
+    running = gateway(config(lab))
+    done = nfqdpi(lab, "run", "-c", running.config)
+    assert done.returncode == 1
+    for number, pid in enumerate(workers(lab, running)):
+        assert f"queue {number} is owned by process {pid}" in done.stderr
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_bad_configuration_starts_nothing(lab: Lab) -> None:
+    """Exit 2, every problem in a line of its own, and neither rules nor socket."""
+    file = lab.state / "bad.toml"
+    file.write_text('[queue]\nworkerz = 1\n[marks]\nmask = 0x5\n[[rule]]\naction = "eat"\n')
+    before = lab.gateway.run(["iptables-save"]).stdout
+    done = nfqdpi(lab, "run", "-c", file)
+    assert done.returncode == 2
+    assert [line.split(": ")[1:3] for line in done.stderr.splitlines()] == [
+        [f"{file}:2", "queue.workerz"], [f"{file}:6", "rule[1].action"],
+    ]
+    assert lab.gateway.run(["iptables-save"]).stdout == before
+
+
+def test_without_privileges(lab: Lab) -> None:
+    """Exit 4, and which capability is missing."""
+    command = ["setpriv", "--bounding-set=-net_admin,-net_raw", sys.executable, "-m", "nfqdpi", "run"]
+    done = lab.gateway.run(command, check=False)
+    assert done.returncode == 4
+    assert "CAP_NET_ADMIN and CAP_NET_RAW" in done.stderr
+
+
+def test_systemd_is_told(lab: Lab, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """READY=1 goes to the service manager when traffic is judged, STOPPING=1 when the end begins."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(lab.state / "notify"))
+        systemd.settimeout(2)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(lab.state / "notify"))
+        running = gateway(config(lab))
+        assert systemd.recv(100) == b"READY=1"
+        assert running.stop() == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_no_rules(lab: Lab) -> None:
+    """With --no-rules the firewall stays as it was, and the queues are served all the same."""
+    file = lab.state / "nfqdpi.toml"
+    file.write_text(config(lab))
+    log = lab.state / "daemon.log"
+    running = lab.gateway.popen([sys.executable, "-m", "nfqdpi", "run", "--no-rules", "-c", file], log=log)
+    assert wait_until(lambda: "ready" in log.read_text(), 5)
+    assert "NFQDPI" not in lab.gateway.run(["iptables-save"]).stdout
+    status = json.loads(nfqdpi(lab, "status", "--json", "-c", file).stdout)
+    assert [worker["owns_queue"] for worker in status["workers"]] == [True, True]
+    running.terminate()
+    assert running.wait(5) == 0
+
+
+def test_raising_plugin_costs_no_worker(lab: Lab, gateway: Gateway, origin: Origin, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on."""
+    (tmp_path / "bad.py").write_text(
+        "from nfqdpi.core.classifier import Classifier, NO_MATCH\n"
+        "def classify(prefix):\n"
+        "    if b'raise' in prefix: raise RuntimeError('as asked')\n"
+        "    return NO_MATCH\n"
+        "classifier = Classifier('bad', 'bad', '1', 4096, classify)\n"
+    )
+    info = tmp_path / "bad-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nbad = bad:classifier\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    running = gateway(config(lab))
+    before = workers(lab, running)
+    assert visit(lab, "raise.example") == "ok"  # fail.default is open
+    assert visit(lab, "blocked.example") == "reset"
+    assert workers(lab, running) == before
+    stats = json.loads(ask(lab, running, "stats", "--json"))
+    assert stats["total"]["faults"] == 1
+    assert stats["total"]["reason_plugin_error"] == 1
