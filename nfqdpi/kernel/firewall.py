@@ -1,4 +1,4 @@
-"""The firewall rules: rendered from the templates in ``iptables/``, installed, checked and removed.
+"""The firewall rules in the kernel: installed, checked and removed. Only this file runs iptables.
 
 Every call works on whichever back end (nft or legacy) the ``iptables`` on PATH belongs to, in the network namespace of
 the caller. Chains named NFQDPI or NFQDPI_* are ours; of other chains only the rules that jump to ours are touched.
@@ -6,27 +6,16 @@ the caller. Chains named NFQDPI or NFQDPI_* are ours; of other chains only the r
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources.abc import Traversable
-from itertools import product
 from pathlib import Path
-from string import Template
-from typing import Literal
 
-from nfqdpi.core.verdict import MarkField, Verdict
+from nfqdpi.kernel.ruleset import Family, RuleSet, render
 
-Family = Literal[4, 6]
 Tables = dict[str, dict[str, list[str]]]  # table -> chain -> its rules, as iptables-save words them
-
-# --- iptables' limits ---
-_MOST_PORTS = 15  # xt_multiport.h: XT_MULTI_PORTS
-_INTERFACE = re.compile(r"[A-Za-z0-9_.@+-]{1,15}", re.ASCII)  # IFNAMSIZ less the NUL; a last + matches any ending
 
 # --- ours ---
 _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock for milliseconds
@@ -39,64 +28,9 @@ class FirewallError(Exception):
     """A rule set could not be installed, read or removed; the message is what iptables said of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """What the rules depend on. ``ports`` are TCP ports, the queues are ``first_queue`` and the following ones.
-
-    ``lan`` or ``wan`` alone: flows that enter or leave by one of these interfaces; both: flows between the two.
-    Raises ValueError on what iptables could not take.
-    """
-
-    field: MarkField = MarkField()  # noqa: RUF009  frozen
-    ports: tuple[int, ...] = (80, 443)
-    first_queue: int = 0
-    queues: int = 1
-    strict: bool = True
-    bypass: bool = True
-    reject_quic: bool = True
-    lan: tuple[str, ...] = ()
-    wan: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.ports) <= _MOST_PORTS or not all(0 < port <= 0xFFFF for port in self.ports):
-            raise ValueError(f"1 to {_MOST_PORTS} ports between 1 and 65535, not {self.ports}")
-        if self.first_queue < 0 or self.queues < 1 or self.first_queue + self.queues > 0x10000:
-            raise ValueError(f"{self.queues} queues from {self.first_queue} do not lie within 0 and 65535")
-        for name in (*self.lan, *self.wan):
-            if not _INTERFACE.fullmatch(name) or name.startswith("-"):
-                raise ValueError(f"{name!r} is not an interface's name")
-
-    @property
-    def queue_options(self) -> str:
-        """NFQUEUE's options. With --queue-balance the kernel hashes the address pair, the same in both directions."""
-        last = self.first_queue + self.queues - 1
-        queue = f"--queue-num {last}" if self.queues == 1 else f"--queue-balance {self.first_queue}:{last}"
-        return queue + " --queue-bypass" * self.bypass
-
-    @property
-    def interfaces(self) -> tuple[str, ...]:
-        """The matches on interfaces, one a rule; none where every flow is meant."""
-        if self.lan and self.wan:
-            return tuple(f"-i {a} -o {b}" for lan, wan in product(self.lan, self.wan) for a, b in ((lan, wan), (wan, lan)))
-        return tuple(f"{way} {name}" for name in self.lan or self.wan for way in ("-i", "-o"))
-
-
 def families() -> tuple[Family, ...]:
     """The families that this kernel forwards: 6 only where it has IPv6."""
     return (4, 6) if Path("/proc/net/if_inet6").exists() else (4,)
-
-
-def render(ruleset: RuleSet, family: Family) -> str:
-    """The rules as text for ``iptables-restore --noflush`` (family 4) or ``ip6tables-restore --noflush`` (6)."""
-    field = ruleset.field
-    values = {verdict.name.lower(): f"{field.value(verdict):#x}" for verdict in Verdict}
-    values |= {"mask": f"{field.mask:#x}", "ports": ",".join(map(str, ruleset.ports)), "queue": ruleset.queue_options}
-    values["no_payload"] = _template("no_payload")
-    values["forward"] = _fill("scope" if ruleset.interfaces else "forward", values, ruleset.interfaces)
-    values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.reject_quic else ""
-    text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)
-    other_family = {4: "-6 ", 6: "-4 "}[family]
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(other_family))
 
 
 def install(ruleset: RuleSet) -> None:
@@ -165,28 +99,6 @@ def parse(saved: str) -> Tables:
 def saved_by(program: str) -> Tables:
     """The rules that ``program`` (``iptables-legacy-save`` ...) shows; empty where there is no such program."""
     return parse(_run([program])) if shutil.which(program) else {}
-
-
-# --- templates ---
-
-def _templates() -> Traversable:
-    """Package data of a wheel; in a checkout the folder beside the package."""
-    installed = importlib.resources.files("nfqdpi") / "iptables"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "iptables"
-
-
-def _template(name: str) -> str:
-    return (_templates() / f"{name}.rules").read_text(encoding="utf-8").rstrip("\n")
-
-
-def _fill(name: str, values: dict[str, str], interfaces: tuple[str, ...] = ()) -> str:
-    """A template filled in; a line with ``$interfaces`` stands once for each of them."""
-    lines = (
-        line.replace("$interfaces ", f"{match} " if match else "")
-        for line in _template(name).splitlines()
-        for match in (interfaces if "$interfaces" in line else ("",))
-    )
-    return Template("\n".join(lines)).substitute(values) + "\n"
 
 
 # --- what is there, and what is to be done about it ---
