@@ -13,6 +13,8 @@ from enum import Enum, auto
 _SEQ_BITS = 1 << 32
 _SEQ_HALF = 1 << 31
 
+_MOST_JUDGED = 512  # units kept to compare with; each costs about 130 bytes beside its own
+
 
 class Added(Enum):
     """What became of a segment's bytes."""
@@ -29,7 +31,7 @@ class StreamBuffer:
     """Offsets count from ``base``, the sequence number of the stream's first byte, and never wrap.
 
     ``limit`` bounds the bytes ahead of ``start`` and, again, the judged ones behind it; ``max_segments`` the segments
-    of one unit.
+    of one unit. A copy of what is no longer on record is refused: it might differ.
     """
 
     __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_high", "_segments", "base", "head", "limit",
@@ -57,7 +59,8 @@ class StreamBuffer:
         offset = self.offset(seq)
         end = offset + len(payload)
         next_ = self.start + len(self.head)
-        if end <= self._floor:
+        # Below the base a server discards; below a floor that has risen it might not have got the first copy.
+        if end <= self._floor or offset < self._floor > 0:
             return Added.PROBE if len(payload) == 1 and end == next_ else Added.OUTSIDE
         if end > self.start + self.limit:
             # In order it is simply too much; ahead of a gap it may be anything, and will be sent again if it is real.
@@ -84,7 +87,7 @@ class StreamBuffer:
         """The unit of ``length`` bytes is judged; the ``skip`` behind it are opaque. The next unit starts there."""
         self._behind.append((self.start, self.head[:length]))
         self._behind_bytes += length
-        while self._behind_bytes > self.limit:
+        while self._behind_bytes > self.limit or len(self._behind) > _MOST_JUDGED:
             where, oldest = self._behind.pop(0)
             self._behind_bytes -= len(oldest)
             self._floor = where + len(oldest)

@@ -19,6 +19,8 @@ class Model:
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
         self.start = 0
+        self.floor = 0
+        self.judged: list[tuple[int, int]] = []
 
     @property
     def next(self) -> int:
@@ -33,7 +35,7 @@ class Model:
 
     def add(self, offset: int, payload: bytes) -> Added:
         copy = dict(enumerate(payload, offset))
-        if offset + len(payload) <= 0:
+        if offset + len(payload) <= self.floor or self.floor > max(0, offset):
             return Added.PROBE if len(payload) == 1 and offset + 1 == self.next else Added.OUTSIDE
         if offset + len(payload) > self.start + LIMIT:
             return Added.FULL if offset <= self.next else Added.OUTSIDE
@@ -44,6 +46,9 @@ class Model:
         return Added.NEW if fresh else Added.SEEN
 
     def advance(self, length: int, skip: int) -> None:
+        self.judged.append((self.start + length, length))
+        while sum(size for _, size in self.judged) > LIMIT:
+            self.floor = self.judged.pop(0)[0]
         self.start += length + skip
         for n in range(self.start - skip, self.start):
             self.known.pop(n, None)
@@ -177,6 +182,27 @@ def test_a_stream_may_wrap_more_than_once() -> None:
         assert stream.add((base + offset) % WRAP, b"body") is Added.SEEN
     assert stream.add((base + 4 + 3 * WRAP) % WRAP, b"next") is Added.NEW
     assert stream.head == b"next"
+
+
+def test_a_copy_that_reaches_below_the_record_is_refused() -> None:
+    """Nobody can say any more whether its lower bytes are those that passed, so the server must not get them."""
+    stream = buffer()
+    for n in (0, LIMIT - 4):
+        stream.add(n, b"x" * (LIMIT - 4))
+        stream.advance(LIMIT - 4)
+    assert stream.add(LIMIT - 5, b"yx") is Added.OUTSIDE
+    assert stream.add(LIMIT - 5, b"xx") is Added.OUTSIDE
+    assert stream.add(LIMIT - 4, b"x") is Added.SEEN
+
+
+def test_many_tiny_units_are_bounded_too() -> None:
+    """A unit costs more than its bytes: a body of one-byte chunks must not hold fifty times the limit."""
+    stream = StreamBuffer(0, 1 << 16, 1000)
+    for n in range(5000):
+        stream.add(n, b"x")
+        stream.advance(1)
+    assert stream.add(4000, b"x") is Added.OUTSIDE
+    assert stream.add(4990, b"x") is Added.SEEN
 
 
 @pytest.mark.parametrize("unit", [1, 3, LIMIT])
