@@ -1,0 +1,61 @@
+"""``nfqdpi replay``: capture files through the engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nfqdpi.cli.common import Exit, config_option, fail, printable
+
+if TYPE_CHECKING:
+    from nfqdpi.config import Config
+    from nfqdpi.replay.run import Tally
+
+_LONG_WORK = 8 << 20  # bytes; takes about a second
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@config_option
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=lambda: len(os.sched_getaffinity(0)),
+              show_default="one per CPU", help="Files read at once.")
+@click.option("--all", "show_all", is_flag=True, help="Also the flows in which no protocol was recognised.")
+def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) -> None:
+    """Run the engine over capture files (pcap, pcapng; also gzipped) and print a JSON line for each flow.
+
+    Every TCP flow is looked at, whatever its port. A flow has the name that it was first judged by, and the verdict
+    that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
+    """
+    from nfqdpi.plugins import PluginError
+    from nfqdpi.replay.jobs import Output, Settings, replay
+    from nfqdpi.replay.run import Tally
+
+    total, began = Tally(), time.monotonic()
+
+    def done(path: Path, tally: Tally) -> None:
+        nonlocal total
+        total += tally
+        for problem in tally.problems:
+            click.echo(printable(f"{path}: {problem}"), err=True)
+
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    with click.progressbar(length=size, label="reading", file=sys.stderr,
+                           hidden=size < _LONG_WORK or not sys.stderr.isatty()) as bar:
+        try:
+            replay(files, Settings(config, show_all), jobs, Output(sys.stdout.buffer, done, bar.update))
+        except PluginError as error:
+            fail(Exit.DEGRADED, str(error))
+        sys.stdout.flush()
+    click.echo(_summary(len(files), total, time.monotonic() - began), err=True)
+    sys.exit(Exit.DEGRADED if total.problems else Exit.OK)
+
+
+def _summary(files: int, total: Tally, seconds: float) -> str:
+    unread = "".join(f", {count} {reason}" for reason, count in sorted(total.unread.items()))
+    return (f"{files} {'file' if files == 1 else 'files'}: {total.packets} packets{unread}; {total.flows} TCP flows, "
+            f"{total.rows} shown; {seconds:.1f} s")

@@ -1,0 +1,109 @@
+"""Capture files to rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from os import fsencode
+from pathlib import Path
+from typing import Any
+
+from nfqdpi import assemble
+from nfqdpi.config import Config
+from nfqdpi.core.packet import Datagram, Unreadable, parse
+from nfqdpi.core.verdict import Reason
+from nfqdpi.replay.captures import BrokenCaptureError, Capture
+from nfqdpi.replay.entry import Entry
+from nfqdpi.replay.fragments import Fragments
+from nfqdpi.replay.gate import Gate
+from nfqdpi.replay.links import ip_packet
+
+_STEP = 1024  # packets between two reports of progress
+
+Progress = Callable[[int], None]  # is told how many more bytes of the file on disk are done with
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a file held. ``problems``: a line each, without the file's name; ``unread``: packets by reason."""
+
+    packets: int = 0
+    flows: int = 0
+    rows: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.packets + other.packets, self.flows + other.flows, self.rows + other.rows,
+                     self.unread + other.unread, self.problems + other.problems)
+
+
+class Replay:
+    """Reads one file after another with the same engines."""
+
+    def __init__(self, config: Config, *, show_all: bool = False) -> None:
+        """``show_all``: also flows in which no protocol was recognised. Raises plugins.PluginError."""
+        self._engine, self._mirror = assemble.engine(config), assemble.engine(config)
+        self._show_all = show_all
+
+    def rows(self, path: Path, tally: Tally, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
+        """A row for each flow, in the order in which they began (but for what had to make room); then the tally is whole."""
+        shown = fsencode(path).decode(errors="backslashreplace")
+        ended: list[Entry] = []
+        gate = Gate(self._engine, self._mirror, ended.append)
+        try:
+            with Capture(path) as capture:
+                for _ in self._feed(capture, gate, tally, progress):
+                    yield from self._drain(ended, shown, tally)
+        except OSError as error:
+            tally.problems.append(error.strerror or str(error))
+        except BrokenCaptureError as error:
+            tally.problems.append(str(error))
+        gate.close()
+        yield from self._drain(ended, shown, tally)
+        tally.flows += gate.flows
+        if gate.errors:
+            first = gate.errors[0]
+            tally.problems.append(f"{len(gate.errors)} packets: a classifier failed: {type(first).__name__}: {first}")
+
+    def _drain(self, ended: list[Entry], shown: str, tally: Tally) -> Iterator[dict[str, Any]]:
+        for entry in ended:
+            if entry.recognised or self._show_all:
+                tally.rows += 1
+                yield entry.row(shown)
+        ended.clear()
+
+    @staticmethod
+    def _feed(capture: Capture, gate: Gate, tally: Tally, progress: Progress) -> Iterator[None]:
+        """Each packet to the gate; a pause now and then, for rows and progress."""
+        fragments = Fragments()
+        done = 0
+        unknown: Counter[int] = Counter()
+        try:
+            for frame in capture.frames():
+                tally.packets += 1
+                if not tally.packets % _STEP:
+                    progress(capture.consumed - done)
+                    done = capture.consumed
+                    yield
+                try:
+                    packet = ip_packet(frame.link, frame.data)
+                except KeyError:
+                    unknown[frame.link] += 1
+                    continue
+                whole = fragments.whole(packet, frame.time) if packet else None
+                if whole is None:
+                    continue
+                match parse(whole):
+                    case Unreadable(reason):
+                        if reason is not Reason.UNKNOWN_PROTOCOL:
+                            tally.unread[str(reason)] += 1
+                    case Datagram():
+                        pass  # no UDP is queued: it is rejected or let by
+                    case segment:
+                        gate.pass_by(whole, segment, frame.time)
+        finally:
+            progress(capture.consumed - done)
+            tally.problems += (f"{count} packets of link type {link}, which is not known"
+                               for link, count in unknown.items())
