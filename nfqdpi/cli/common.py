@@ -14,6 +14,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
+    from nfqdpi.kernel.privileges import Capability
 
 DEFAULT_CONFIG = Path("/etc/nfqdpi/nfqdpi.toml")
 
@@ -92,3 +93,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in cells:
         aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
         click.echo("  ".join(aligned).rstrip())
+
+
+def need(*capabilities: Capability) -> None:
+    """End with exit code 4 and their names where this process lacks any of the capabilities."""
+    from nfqdpi.kernel.privileges import missing
+
+    if lacking := missing(*capabilities):
+        fail(Exit.NOT_PERMITTED, f"this needs {', '.join(lacking)}: run it as root")

@@ -1,0 +1,81 @@
+"""``nfqdpi rules``: the firewall rules as text and in the kernel."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, need
+from nfqdpi.daemon.rules import ruleset
+from nfqdpi.kernel import firewall
+from nfqdpi.kernel.privileges import Capability
+from nfqdpi.kernel.ruleset import RuleSet, render
+
+if TYPE_CHECKING:
+    from nfqdpi.config import Config
+
+# The legacy back end speaks to the kernel over a raw socket.
+_IPTABLES = (Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
+
+
+@click.group()
+def command() -> None:
+    """Render, install, check and remove the firewall rules.
+
+    They work on whichever iptables is found on PATH, in the network namespace that the command runs in.
+    """
+
+
+@command.command("render")
+@config_option
+@click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IPv4 or IPv6.")
+def render_(config: Config, family: Literal["4", "6"]) -> None:
+    """Print the rules as iptables-restore or ip6tables-restore reads them with --noflush."""
+    click.echo(render(_wanted(config), 4 if family == "4" else 6), nl=False)
+
+
+@command.command()
+@config_option
+def install(config: Config) -> None:
+    """Put the rules in place, instead of any older ones of nfqdpi."""
+    need(*_IPTABLES)
+    try:
+        firewall.install(_wanted(config))
+    except firewall.FirewallError as error:
+        fail(Exit.NO, f"nothing installed: {error}")
+
+
+@command.command()
+def remove() -> None:
+    """Take every rule of nfqdpi away, whatever configuration it came from."""
+    need(*_IPTABLES)
+    try:
+        firewall.remove()
+    except firewall.FirewallError as error:
+        fail(Exit.NO, str(error))
+
+
+@command.command()
+@config_option
+@json_option
+def check(config: Config, as_json: bool) -> None:
+    """Compare the rules in the kernel with the configuration. Exit: 0 the same, 1 not."""
+    need(*_IPTABLES, Capability.CAP_SYS_ADMIN)
+    try:
+        differences = firewall.check(_wanted(config))
+    except firewall.FirewallError as error:
+        fail(Exit.NO, str(error))
+    if as_json:
+        emit_json({"ok": not differences, "differences": differences})
+    else:
+        click.echo("\n".join(differences) or "the rules are as configured")
+    sys.exit(Exit.NO if differences else Exit.OK)
+
+
+def _wanted(config: Config) -> RuleSet:
+    try:
+        return ruleset(config)
+    except ValueError as error:
+        fail(Exit.USAGE, str(error))
