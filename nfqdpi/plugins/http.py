@@ -22,6 +22,7 @@ _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _TRAILER_END = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n")
 
+_LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
 _LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
@@ -72,10 +73,11 @@ def _request(fields: bytes, line: re.Match[bytes], length: int) -> Classificatio
         hosts.append(target)
     names: list[str] = []
     for host in hosts:
-        name = _name(host)
-        if name is None:
+        match = _HOST.fullmatch(host)
+        if match is None:
             flaw = f"{_printable(host[:64])!r} is not a host"
-        elif name and name not in names:
+        name = _name(host if match is None else match[1])
+        if name and name not in names:
             names.append(name)
     skip, then = 0, _next_request
     if codings:
@@ -101,12 +103,11 @@ def _flawed(prefix: bytes, flaw: str) -> Classification:
     return Classification("http", flaw=flaw, length=len(prefix))
 
 
-def _name(host: bytes) -> str | None:
-    """A Host's value without port, brackets and trailing dot, lower case; "" where it is empty, None: not a host."""
-    match = _HOST.fullmatch(host)
-    if match is None:
-        return None
-    return match[1].strip(b"[]").decode().lower().removesuffix(".")
+def _name(host: bytes) -> str:
+    """A host without brackets and trailing dot, lower case; of what is none, as much as is worth showing."""
+    if host.count(b":") == 1:
+        host = host.partition(b":")[0]
+    return _printable(host[:_LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
 
 
 def _chunk(prefix: bytes) -> Classification | Step | Pending:

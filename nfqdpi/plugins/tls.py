@@ -31,6 +31,7 @@ _HOST = re.compile(rb"(?=.{1,253}\.?\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,6
 # --- our limit ---
 # 2^24 is the message's own, and no server takes it: OpenSSL stops at 128 KiB, others before that.
 _MOST_BYTES = 1 << 17
+_LONGEST_NAME = 253  # bytes of a name that are kept (RFC 1035, 2.3.4, as text)
 
 
 def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, int] | Pending:
@@ -63,16 +64,15 @@ def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, int] |
     return bytes(message[_MESSAGE_HEADER:wanted]), start
 
 
-def _client_hello(body: bytes) -> tuple[tuple[str, ...], dict[str, str]]:
-    """(server names, attributes) of a ClientHello's body (RFC 8446, 4.1.2)."""
+def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> None:
+    """Add the server names and the attributes of a ClientHello's body (RFC 8446, 4.1.2); up to its flaw, if it has one.
+    """
     reader = Reader(body)
     version = reader.u16()
     reader.take(_RANDOM)
     reader.vector(1)  # legacy_session_id
     reader.vector(2)  # cipher_suites
     reader.vector(1)  # legacy_compression_methods
-    names: tuple[str, ...] = ()
-    attributes = {}
     seen = set()
     extensions = Reader(reader.vector(2) if reader else b"")
     while extensions:
@@ -81,7 +81,7 @@ def _client_hello(body: bytes) -> tuple[tuple[str, ...], dict[str, str]]:
             raise Malformed(f"extension {kind} twice")  # RFC 8446, 4.2
         seen.add(kind)
         if kind == _SERVER_NAME:
-            names = (_server_name(data),)
+            _server_name(data, names)
         elif kind == _ALPN:
             attributes["alpn"] = ",".join(_printable(name) for name in _alpn(data))
         elif kind == _SUPPORTED_VERSIONS:
@@ -92,19 +92,22 @@ def _client_hello(body: bytes) -> tuple[tuple[str, ...], dict[str, str]]:
     if reader:
         raise Malformed("bytes behind the extensions")
     attributes["version"] = _VERSIONS.get(version, f"{version:#06x}")
-    return names, attributes
 
 
-def _server_name(data: bytes) -> str:
-    """The one host_name of a server_name extension (RFC 6066, 3)."""
+def _server_name(data: bytes, names: list[str]) -> None:
+    """Add the one host_name of a server_name extension (RFC 6066, 3), or the several that break the rule."""
     reader = Reader(data)
     entries = Reader(reader.vector(2))
-    kind, name = entries.u8(), entries.vector(2)
-    if kind != _HOST_NAME or entries or reader:
+    kinds = []
+    while entries:
+        kind, name = entries.u8(), entries.vector(2)
+        kinds.append(kind)
+        if kind == _HOST_NAME and name:
+            names.append(_printable(name[:_LONGEST_NAME]).lower().removesuffix("."))
+        if kind == _HOST_NAME and not _HOST.fullmatch(name):
+            raise Malformed(f"server_name {name[:64]!r} is not a host name")
+    if kinds != [_HOST_NAME] or reader:
         raise Malformed("server_name is not one host_name")
-    if not _HOST.fullmatch(name):
-        raise Malformed(f"server_name {name[:64]!r} is not a host name")
-    return name.decode().lower().removesuffix(".")
 
 
 def _alpn(data: bytes) -> list[bytes]:
@@ -145,15 +148,18 @@ def _second_hello(prefix: bytes) -> Classification | Step | Pending:
 
 def _hello(prefix: bytes, second: Callable[[bytes], Classification | Step | Pending] | None,
            ) -> Classification | Pending:
+    names: list[str] = []
+    attributes: dict[str, str] = {}
     try:
         framed = _handshake(prefix, _CLIENT_HELLO)
         if isinstance(framed, Pending):
             return framed
         body, end = framed
-        names, attributes = _client_hello(body)
+        _client_hello(body, names, attributes)
     except Malformed as flaw:
-        return Classification("tls", flaw=str(flaw), length=len(prefix))
-    return Classification("tls", names, attributes, length=min(end, len(prefix)), confirm=_server_hello, then=second)
+        return Classification("tls", tuple(names), attributes, flaw=str(flaw), length=len(prefix))
+    return Classification("tls", tuple(names), attributes, length=min(end, len(prefix)), confirm=_server_hello,
+                          then=second)
 
 
 def _server_hello(prefix: bytes) -> Reply | Pending:

@@ -87,28 +87,29 @@ class Gate:
         if opening == _SYN:
             base = (segment.seq + 1) % (1 << 32)
             if entry is None or _reused(entry, key, base):
-                entry = self._open(Entry(self.flows, key, self._engine, base, sided=True, ready=not self._strict), entry)
-                entry.early = len(segment.payload)
+                entry = self._open(key, base, entry)
+                entry.early, entry.ready = len(segment.payload), not self._strict
         elif opening == _SYN_ACK:
             if entry is None or _reused(entry, back, segment.ack):
-                entry = self._open(Entry(self.flows, back, self._engine, segment.ack, sided=True), entry)
+                entry = self._open(back, segment.ack, entry)
             # Bytes that the SYN brought (RFC 7413) and the server took lie before what this packet acknowledges: the
             # engine is better off without it. On a strict gateway no such SYN passes.
             entry.ready = entry.ready or (entry.key == back and entry.base == segment.ack)
         elif entry is None:
             if not segment.payload:
                 return None
-            entry = self._open(Entry(self.flows, key, self._engine, None, sided=False), None)
+            entry = self._open(key, None, None)
         self._entries[place] = self._entries.pop(place)
         return entry
 
-    def _open(self, entry: Entry, former: Entry | None) -> Entry:
+    def _open(self, client: FlowKey, base: int | None, former: Entry | None) -> Entry:
         if former is not None:
             self._end(former)
         elif len(self._entries) >= self._limit:
             self._end(next(iter(self._entries.values())))
+        entry = Entry(self.flows, client, self._engine, base, sided=base is not None)
         self.flows += 1
-        self._entries[min(entry.key, entry.key.reversed())] = entry
+        self._entries[min(client, client.reversed())] = entry
         return entry
 
     def _end(self, entry: Entry) -> None:

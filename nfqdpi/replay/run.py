@@ -48,7 +48,7 @@ class Replay:
         self._show_all = show_all
 
     def rows(self, path: Path, tally: Tally, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
-        """A row for each flow, in the order in which they began (but for what had to make room); then the tally is whole."""
+        """A row for each flow, in the order in which they began; the tally is whole when they are all out."""
         shown = fsencode(path).decode(errors="backslashreplace")
         ended: list[Entry] = []
         gate = Gate(self._engine, self._mirror, ended.append)
