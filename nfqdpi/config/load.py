@@ -112,9 +112,9 @@ class _Reading:
         return kind(**values) if len(self.problems) == before else None
 
     def value(self, kind: Any, value: object, path: KeyPath) -> Any:
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if _is_struct(kind):
             return self.struct(kind, value, path)
-        if get_origin(kind) is tuple and issubclass(inner := get_args(kind)[0], msgspec.Struct):
+        if get_origin(kind) is tuple and _is_struct(inner := get_args(kind)[0]):
             if not isinstance(value, list):
                 self.problem(path, f"expected tables: [[{path[-1]}]]")
                 return ()
@@ -145,6 +145,10 @@ class _Reading:
                     Pattern.parse(domain)
                 except ValueError as error:
                     self.problem(("rule", number, "domains"), str(error))
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _key_lines(text: str) -> Iterator[tuple[KeyPath, int]]:

@@ -84,28 +84,15 @@ def parse(data: bytes) -> Segment | Datagram | Unreadable:
     """Read a packet that begins with its IP header. Total: any bytes give one of the three.
 
     The IP length rules, not the buffer's: Ethernet pads short frames, and the queue's copy may be cut. Fragments are
-    malformed here: conntrack has put them together before they reach a queue (nf_defrag_ipv4.c, nf_defrag_ipv6_hooks.c).
+    malformed here: conntrack puts them together before they reach a queue (nf_defrag_ipv4.c, nf_defrag_ipv6_hooks.c).
     """
     if len(data) < _IPV4_HEADER:
         return _TRUNCATED
     version = data[0] >> 4
-    if version == _IPV4:
-        first, total, fragment, proto, src, dst = _IPV4_FIELDS.unpack_from(data)
-        start = (first & 0x0F) * 4
-        if start < _IPV4_HEADER or total < start or fragment & _MORE_FRAGMENTS_OR_OFFSET:
-            return _MALFORMED
-    elif version == _IPV6:
-        if len(data) < _IPV6_HEADER:
-            return _TRUNCATED
-        _, length, proto, src, dst = _IPV6_FIELDS.unpack_from(data)
-        start, total = _IPV6_HEADER, _IPV6_HEADER + length
-        if proto in _EXTENSIONS:
-            found = _skip_extensions(data[:total], proto)
-            if found is None:
-                return _TRUNCATED if len(data) < total else _MALFORMED
-            proto, start = found
-    else:
-        return _MALFORMED
+    network = _ipv4(data) if version == _IPV4 else _ipv6(data) if version == _IPV6 else _MALFORMED
+    if isinstance(network, Unreadable):
+        return network
+    proto, start, total, src, dst = network
     if len(data) < total:
         return _TRUNCATED
     if proto == TCP:
@@ -113,6 +100,33 @@ def parse(data: bytes) -> Segment | Datagram | Unreadable:
     if proto == UDP:
         return _udp(data, start, total, src, dst)
     return _OTHER
+
+
+# (transport protocol, where its header starts, where the packet ends, source, destination)
+_Network = tuple[int, int, int, bytes, bytes]
+
+
+def _ipv4(data: bytes) -> _Network | Unreadable:
+    """RFC 791, 3.1. At least a header without options is there."""
+    first, total, fragment, proto, src, dst = _IPV4_FIELDS.unpack_from(data)
+    start = (first & 0x0F) * 4
+    if start < _IPV4_HEADER or total < start or fragment & _MORE_FRAGMENTS_OR_OFFSET:
+        return _MALFORMED
+    return proto, start, total, src, dst
+
+
+def _ipv6(data: bytes) -> _Network | Unreadable:
+    """RFC 8200, 3 and 4."""
+    if len(data) < _IPV6_HEADER:
+        return _TRUNCATED
+    _, length, proto, src, dst = _IPV6_FIELDS.unpack_from(data)
+    start, total = _IPV6_HEADER, _IPV6_HEADER + length
+    if proto in _EXTENSIONS:
+        found = _skip_extensions(data[:total], proto)
+        if found is None:
+            return _TRUNCATED if len(data) < total else _MALFORMED
+        proto, start = found
+    return proto, start, total, src, dst
 
 
 def _tcp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Segment | Unreadable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+
 from nfqdpi.core.verdict import Reason, Verdict
 
 _NAMES = (

@@ -54,8 +54,9 @@ class Queue:
     NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
     """
 
-    def __init__(self, number: int, engine: Engine, field: MarkField, told: Told, *, length: int = 8192,
-                 pass_when_full: bool = True) -> None:
+    def __init__(  # noqa: PLR0913  each is one thing about a queue
+        self, number: int, engine: Engine, field: MarkField, told: Told, *, length: int, pass_when_full: bool
+    ) -> None:
         self.number = number
         self.faults = 0
         self.last_fault = ""

@@ -33,7 +33,7 @@ class Pattern:
     def parse(cls, written: str) -> Pattern:
         """From the configuration's four forms. Raises ValueError in words fit for the operator."""
         text = written.strip().lower()
-        if len(text) > 2 and text[0] == text[-1] == "*" and "*" not in text[1:-1]:  # noqa: PLR2004  both stars
+        if len(text) > 2 and text[0] == text[-1] == "*" and "*" not in text[1:-1]:
             return cls(Kind.SUBSTRING, text[1:-1])
         kind = next((k for k in (Kind.EXACT, Kind.BELOW) if text.startswith(k)), Kind.TREE)
         return cls(kind, _a_labels(text.removeprefix(kind).removesuffix("."), written))
@@ -50,10 +50,10 @@ def _a_labels(name: str, written: str) -> str:
             raise ValueError(f"{written!r} is not a domain name: {error}") from None
     labels = name.split(".")
     # An IPv6 literal is a legal Host, and a rule may name it.
-    if not name or len(name) > _MAX_NAME or not all(
-        label and len(label) < 64 and _LABEL.issuperset(label)  # noqa: PLR2004  RFC 1035, 2.3.4
+    if not name or len(name) > _MAX_NAME or (not all(
+        label and len(label) < 64 and _LABEL.issuperset(label)
         for label in labels
-    ) and ":" not in name:
+    ) and ":" not in name):
         raise ValueError(f"{written!r} is not a domain pattern (example.com, =example.com, *.example.com, *word*)")
     return name
 

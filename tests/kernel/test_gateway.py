@@ -13,6 +13,7 @@ from nfqdpi.lab.network import Family, Lab
 from tests.kernel.daily import FAMILIES, Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
 
+
 def events(lab: Lab) -> list[dict[str, object]]:
     return [json.loads(line) for line in (lab.state / "eve.json").read_text().splitlines()]
 
@@ -73,8 +74,12 @@ def test_every_request_of_a_kept_alive_flow(lab: Lab, gateway: Gateway, origin: 
 
 def test_foreign_bits_stay(lab: Lab, gateway: Gateway, origin: Origin) -> None:
     """Bits of the conntrack mark and of the packet mark that are not ours come through every verdict unchanged."""
-    rules = "*mangle\n-A PREROUTING -j CONNMARK --set-xmark 0xabc0/0xfff0\n-A PREROUTING -j MARK --set-xmark 0x5550/0xfff0\n"
-    rules += "-A POSTROUTING -o wan0 -m mark ! --mark 0x5550/0xffffffff\nCOMMIT\n"
+    rules = """*mangle
+-A PREROUTING -j CONNMARK --set-xmark 0xabc0/0xfff0
+-A PREROUTING -j MARK --set-xmark 0x5550/0xfff0
+-A POSTROUTING -o wan0 -m mark ! --mark 0x5550/0xffffffff
+COMMIT
+"""
     lab.gateway.run(["iptables-restore", "--noflush"], stdin=rules)
     gateway(config(lab))
     for host, verdict in (("allowed.example", Verdict.INSPECT), ("blocked.example", Verdict.BLOCK)):

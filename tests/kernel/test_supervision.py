@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ from tests.kernel.origin import Origin, Visitor
 def workers(lab: Lab, running: Daemon) -> list[int]:
     status = nfqdpi(lab, "status", "--json", "-c", running.config).stdout  # 5 while a worker is being replaced
     return [worker["pid"] for worker in json.loads(status)["workers"]]
+
+
+def replaced(lab: Lab, running: Daemon, victim: int) -> bool:
+    """The only worker is another one."""
+    return workers(lab, running) not in ([victim], [None])
 
 
 def supervisor(running: Daemon) -> int:
@@ -53,6 +59,9 @@ class Load:
         self._going = True
         self._threads = [threading.Thread(target=self._fetch, args=(lab,)) for _ in range(clients)]
 
+    def has_done(self, pages: int) -> bool:
+        return self.done >= pages
+
     def _fetch(self, lab: Lab) -> None:
         while self._going:
             if visit(lab) == "ok":
@@ -75,13 +84,12 @@ def test_killed_worker_under_load_costs_no_connection(lab: Lab, gateway: Gateway
     """Fail-open: kill -9 of a worker under load fails no connection, and within a second another owns its queue."""
     running = gateway(config(lab, workers=1))
     with Load(lab) as load:
-        assert wait_until(lambda: load.done > 20, 10)
+        assert wait_until(partial(load.has_done, 20), 10)
         for _ in range(3):
             (victim,) = workers(lab, running)
             os.kill(victim, signal.SIGKILL)
-            assert wait_until(lambda old=victim: workers(lab, running) not in ([old], [None]), 1.0)
-            before = load.done
-            assert wait_until(lambda much=before + 20: load.done > much, 10)
+            assert wait_until(partial(replaced, lab, running, victim), 1.0)
+            assert wait_until(partial(load.has_done, load.done + 20), 10)
     assert load.failed == 0
     assert visit(lab, "blocked.example") == "reset"
 
@@ -121,7 +129,7 @@ def test_hung_worker_is_replaced(lab: Lab, gateway: Gateway, origin: Origin) -> 
     running = gateway(config(lab, workers=1))
     (victim,) = workers(lab, running)
     os.kill(victim, signal.SIGSTOP)
-    assert wait_until(lambda: workers(lab, running) not in ([victim], [None]), 5)
+    assert wait_until(partial(replaced, lab, running, victim), 5)
     assert visit(lab, "blocked.example") == "reset"
     assert f"worker {victim} has hung" in running.log.read_text()
 
