@@ -29,16 +29,6 @@ _FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 _PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6", 132: "sctp", 33: "dccp", 47: "gre", 136: "udplite"}
 
 
-class _Network(click.ParamType[Any]):
-    name = "ADDRESS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        try:
-            return ipaddress.ip_network(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 class Filter(Struct, frozen=True):
     """Which flows are meant, by the tuple of their first packet."""
 
@@ -78,8 +68,8 @@ class Filter(Struct, frozen=True):
 def _filter_options(function: F) -> F:
     @click.option("--verdict", type=_VERDICT, help="Flows that carry it.")
     @click.option("--family", type=click.Choice(list(_FAMILIES)), help="IPv4 or IPv6.")
-    @click.option("--src", type=_Network(), help="The client's address or network.")
-    @click.option("--dst", type=_Network(), help="The server's address or network, as the client addressed it.")
+    @click.option("--src", metavar="NETWORK", type=ipaddress.ip_network, help="The client's address or network.")
+    @click.option("--dst", metavar="NETWORK", type=ipaddress.ip_network, help="The server's, as the client addressed it.")
     @click.option("--sport", type=click.IntRange(0, 65535), help="The client's port.")
     @click.option("--dport", type=click.IntRange(0, 65535), help="The server's port.")
     @functools.wraps(function)

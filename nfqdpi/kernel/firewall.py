@@ -21,6 +21,7 @@ Tables = dict[str, dict[str, list[str]]]  # table -> chain -> its rules, as ipta
 _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock for milliseconds
 
 _OURS = re.compile(r"NFQDPI(_\w+)?")
+_IPTABLES_NFT = re.compile(r"table ip6? (filter|mangle|nat|raw|security)")  # what iptables-nft keeps its rules in
 _JUMP = re.compile(r"-[jg] (NFQDPI(?:_\w+)?)$")
 
 
@@ -57,6 +58,12 @@ def remove() -> None:
                 script += "\n".join([f"*{table}", *retired, "COMMIT", ""])
         if script:
             _restore(family, script)
+
+
+def installed() -> bool:
+    """True where a chain of ours is there, of whatever configuration."""
+    tables = (chains for family in families() for chains in _saved(family).values())
+    return any(_OURS.fullmatch(chain) for chains in tables for chain in chains)
 
 
 def check(ruleset: RuleSet) -> list[str]:
@@ -96,9 +103,21 @@ def parse(saved: str) -> Tables:
     return tables
 
 
-def saved_by(program: str) -> Tables:
-    """The rules that ``program`` (``iptables-legacy-save`` ...) shows; empty where there is no such program."""
-    return parse(_run([program])) if shutil.which(program) else {}
+def others() -> Iterator[tuple[str, str]]:
+    """(where it stands, rule) of every rule that is not ours, of both back ends of iptables and of nftables itself."""
+    for program in ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"):
+        if shutil.which(f"{program}-save"):
+            for table, chains in parse(_run([f"{program}-save"])).items():
+                for chain, rules in chains.items():
+                    if not _OURS.fullmatch(chain):
+                        yield from ((f"{program} {table} {chain}", rule) for rule in rules if not _JUMP.search(rule))
+    if shutil.which("nft"):
+        heading = ""
+        for line in _run(["nft", "list", "ruleset"]).splitlines():
+            if line.startswith("table "):
+                heading = line.removesuffix(" {")
+            elif not _IPTABLES_NFT.fullmatch(heading):
+                yield f"nft {heading}", line.strip()
 
 
 # --- what is there, and what is to be done about it ---
