@@ -60,6 +60,10 @@ class Classification:
     hold: bool = False
     then: Classify | None = None
 
+    def __post_init__(self) -> None:
+        if self.confirm is not None or self.then is not None:
+            _check_progress(self.length, self.skip)
+
     @property
     def name(self) -> str | None:
         """The first name, the one that is shown."""
@@ -74,6 +78,15 @@ class Step:
     length: int
     skip: int
     then: Classify
+
+    def __post_init__(self) -> None:
+        _check_progress(self.length, self.skip)
+
+
+def _check_progress(length: int, skip: int) -> None:
+    """A plugin that reads on without taking a byte would be asked for ever."""
+    if length < 1 or skip < 0:
+        raise ValueError(f"a unit of {length} bytes and {skip} opaque ones, and more to read behind it")
 
 
 Classify = Callable[[bytes], Classification | Step | Pending]
