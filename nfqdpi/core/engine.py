@@ -20,13 +20,12 @@ from nfqdpi.core.verdict import Reason, Verdict
 _SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
-_SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
-_SERVER_SEGMENTS = 64
 _REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
 
 _READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
 _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
+_WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
 
 
@@ -70,7 +69,7 @@ class Engine:
             back = self.flows.get(segment.key.reversed())
             if back is not None:
                 return self._from_server(back, segment, now)
-        elif flow.verdict in _FINAL and abs(flow.stream.offset(segment.seq)) > _REUSE_DISTANCE:
+        elif not self.strict and _reused(flow, segment, now):
             flow = None
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
@@ -82,11 +81,14 @@ class Engine:
         # That a SYN+ACK comes from the server is conntrack's word: the rules drop the client's.
         key = segment.key.reversed()
         known = self.flows.get(key)
-        if known is None or known.stream.base != segment.ack:
+        base = (segment.seq + 1) % (1 << 32)
+        # The client may choose the numbers of the flow before; the server does not.
+        if known is None or known.stream.base != segment.ack or known.server_base not in (None, base):
             flow = self._open(key, segment.ack, now)
-            flow.opening_seen = True
-            flow.server = StreamBuffer((segment.seq + 1) % (1 << 32), _SERVER_BYTES, _SERVER_SEGMENTS)
+            flow.server_base = flow.acked = base
             return _READING
+        if known.verdict in _FINAL:  # the mark is gone (E8) or the kernel would have decided: say nothing new of it
+            return Decision(known.verdict, Action.DROP, known.reason)
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 
     def _open(self, key: FlowKey, base: int, now: float) -> Flow:
@@ -100,6 +102,7 @@ class Engine:
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
+        flow.acked = segment.ack
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         if not segment.payload or not flow.readers:
             return waiting
@@ -108,7 +111,9 @@ class Engine:
             return _OUTSIDE  # it will be sent again, after the server has spoken
         match flow.stream.add(seq, segment.payload):
             case Added.NEW:
-                return waiting if flow.awaiting is not None else self._grown(flow, now)
+                if flow.awaiting is None:
+                    return self._grown(flow, now)
+                return self._except(flow, Reason.MALFORMED, flow.key, now) if _early(flow, flow.awaiting) else waiting
             case Added.SEEN:
                 return waiting
             case Added.OUTSIDE | Added.PROBE:
@@ -171,9 +176,11 @@ class Engine:
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
+        if watch_on and found.confirm is not None and _early(flow, found):
+            return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
-        if outcome.verdict is Verdict.ACCELERATE and found.confirm is not None:
-            flow.await_reply(found)
+        if watch_on and found.confirm is not None:
+            flow.await_reply(found, outcome.verdict)
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
@@ -188,7 +195,8 @@ class Engine:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
             told = (_judgement(flow, outcome, None, now),)
             flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
-            flow.await_reply(Classification("", length=len(flow.stream.head), confirm=_any_reply))
+            unit = Classification("", length=len(flow.stream.head), confirm=_any_reply)
+            flow.await_reply(unit, Verdict.ACCELERATE)
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
         return self._decide(flow, outcome, None, now)
 
@@ -206,6 +214,8 @@ class Engine:
     def _next_unit(self, flow: Flow, unit: Classification | Step, then: Classify | None, now: float) -> None:
         flow.stream.advance(unit.length, unit.skip)
         flow.readers = (then,) if then is not None else ()
+        if then is None:
+            flow.stream.clear()  # watched, not read: what passes from here on is not recorded
         flow.since = now if flow.stream.head else None
 
     def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:
@@ -214,24 +224,22 @@ class Engine:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
         unit = flow.awaiting
-        if unit is None or unit.confirm is None or not segment.payload:
+        if unit is None or unit.confirm is None or flow.server is None or not segment.payload:
             return _READING if unit is None else _CONFIRMING
-        if flow.server is None:
-            flow.server = StreamBuffer(segment.seq, _SERVER_BYTES, _SERVER_SEGMENTS)
         flow.server.add(segment.seq, segment.payload)
         if flow.stream.offset(segment.ack) < flow.stream.start + unit.length:
             return _CONFIRMING
         reply = unit.confirm(flow.server.head)
         if isinstance(reply, Pending):
             return _CONFIRMING
-        if reply.accepted:
+        if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)
             return _CONFIRMED
         flow.server.advance(reply.length)
         flow.resume()
-        self._next_unit(flow, unit, unit.then, now)
-        return _READING
+        self._next_unit(flow, unit, None if reply.accepted else unit.then, now)
+        return _WATCHING if reply.accepted else _READING
 
     def _except(self, flow: Flow | None, reason: Reason, key: FlowKey | None, now: float,
                 found: Classification | None = None) -> Decision:
@@ -251,6 +259,27 @@ class Engine:
 
 def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:
     return Judgement(flow.key, outcome, found, flow.packets, now if flow.since is None else flow.since)
+
+
+def _early(flow: Flow, unit: Classification) -> bool:
+    """True where the client has sent, behind a unit that the server has not answered, what the server could take for
+    the next one: nobody would stand between its reply and the client any more."""
+    rest = flow.stream.head[unit.length + unit.skip :]
+    if unit.hold:
+        return bool(rest)
+    then = unit.then
+    while rest and then is not None:
+        answer = then(rest)
+        if not isinstance(answer, Step):
+            return answer is not NEED_MORE
+        rest, then = rest[answer.length + answer.skip :], answer.then
+    return False
+
+
+def _reused(flow: Flow, segment: Segment, now: float) -> bool:
+    """True where a decided flow's tuple is another flow's by now. Strict mode has the SYN+ACK to tell."""
+    return flow.verdict in _FINAL and (
+        now - flow.seen > FlowTable.LINGER or abs(flow.stream.offset(segment.seq)) > _REUSE_DISTANCE)
 
 
 def _any_reply(prefix: bytes) -> Reply | Pending:

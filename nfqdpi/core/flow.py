@@ -9,17 +9,21 @@ from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
 
+_SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
+_SERVER_SEGMENTS = 64
+
 
 class Flow:
     """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
 
     ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's
-    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided. ``since``: when
-    the unit being read began, in ``now``'s seconds; None between units.
+    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed`` is
+    what it becomes when the server takes the unit. ``since``: when the unit being read began, in ``now``'s seconds; None
+    between units.
     """
 
-    __slots__ = ("awaiting", "key", "opening_seen", "packets", "readers", "reason", "seen", "server", "since", "stream",
-                 "verdict")
+    __slots__ = ("acked", "awaiting", "confirmed", "key", "packets", "readers", "reason", "seen", "server", "server_base",
+                 "since", "stream", "verdict")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -28,15 +32,25 @@ class Flow:
         self.seen = now
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
-        self.opening_seen = False  # the server's SYN+ACK was ours to see; fast mode never queues it
+        self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
+        self.acked = 0  # the client has read the server's stream up to this sequence number
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
+        self.confirmed = Verdict.ACCELERATE
         self.awaiting: Classification | None = None
         self.server: StreamBuffer | None = None
 
-    def await_reply(self, unit: Classification) -> None:
-        """The unit is allowed if the server takes it."""
-        self.verdict, self.awaiting = Verdict.CONFIRM, unit
+    @property
+    def opening_seen(self) -> bool:
+        """True where the stream's base is the server's word (E1)."""
+        return self.server_base is not None
+
+    def await_reply(self, unit: Classification, confirmed: Verdict) -> None:
+        """The unit is allowed if the server takes it: ``confirmed`` is the verdict then."""
+        self.verdict, self.awaiting, self.confirmed = Verdict.CONFIRM, unit, confirmed
+        # Replies to earlier units passed unread; this one begins where the client has read to.
+        if self.server is None or self.server.offset(self.acked) > self.server.start:
+            self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
 
     def resume(self) -> None:
         """The server did not take the unit: read the next."""

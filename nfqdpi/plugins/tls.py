@@ -6,7 +6,6 @@ Frame first (``_handshake``: is the whole message here?), then parse strictly (`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Pending, Reply, Step
 from nfqdpi.core.wire import Malformed, Reader
@@ -34,9 +33,9 @@ _MOST_BYTES = 1 << 17
 _LONGEST_NAME = 253  # bytes of a name that are kept (RFC 1035, 2.3.4, as text)
 
 
-def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, int] | Pending:
-    """The body of the handshake message of type ``first`` and where its last record ends. A message may span records,
-    a record must not be empty (RFC 8446, 5.1)."""
+def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, bytes, int] | Pending:
+    """The body of the handshake message of type ``first``, what stands behind it in its last record, and where that
+    record ends. A message may span records, a record must not be empty (RFC 8446, 5.1)."""
     message = bytearray()
     wanted = _MESSAGE_HEADER
     while len(message) < wanted:
@@ -61,7 +60,7 @@ def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, int] |
         if start + length > len(prefix) and len(message) < wanted:
             return NEED_MORE
         start += length
-    return bytes(message[_MESSAGE_HEADER:wanted]), start
+    return bytes(message[_MESSAGE_HEADER:wanted]), bytes(message[wanted:]), start
 
 
 def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> None:
@@ -132,34 +131,36 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
             # Some servers overlook a stray record and read the hello behind it.
             return Classification("tls", flaw="no ClientHello first", length=len(prefix))
         return NO_MATCH
-    return _hello(prefix, second=_second_hello)
+    return _hello(prefix)
 
 
 def _second_hello(prefix: bytes) -> Classification | Step | Pending:
     """What follows a HelloRetryRequest: change_cipher_spec, refused early data, then the second ClientHello
-    (RFC 8446, 4.1.2 and D.4)."""
-    if prefix[0] in (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA):
+    (RFC 8446, 4.1.2 and D.4); or an alert."""
+    if prefix[0] in (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA, _ALERT):
         if len(prefix) < _RECORD_HEADER:
             return NEED_MORE
         return Step(_RECORD_HEADER, int.from_bytes(prefix[3:_RECORD_HEADER], "big"), _second_hello)
-    hello = _hello(prefix, second=None)
+    hello = _hello(prefix)
     return hello if hello is not NO_MATCH else Classification("tls", flaw="no second ClientHello", length=len(prefix))
 
 
-def _hello(prefix: bytes, second: Callable[[bytes], Classification | Step | Pending] | None,
-           ) -> Classification | Pending:
+def _hello(prefix: bytes) -> Classification | Pending:
     names: list[str] = []
     attributes: dict[str, str] = {}
     try:
         framed = _handshake(prefix, _CLIENT_HELLO)
         if isinstance(framed, Pending):
             return framed
-        body, end = framed
+        body, behind, end = framed
+        if end > len(prefix):
+            return NEED_MORE  # a server reads whole records
         _client_hello(body, names, attributes)
+        if behind:
+            raise Malformed("bytes behind the ClientHello in its record")  # RFC 8446, 5.1
     except Malformed as flaw:
         return Classification("tls", tuple(names), attributes, flaw=str(flaw), length=len(prefix))
-    return Classification("tls", tuple(names), attributes, length=min(end, len(prefix)), confirm=_server_hello,
-                          then=second)
+    return Classification("tls", tuple(names), attributes, length=end, confirm=_server_hello, then=_second_hello)
 
 
 def _server_hello(prefix: bytes) -> Reply | Pending:
@@ -174,7 +175,9 @@ def _server_hello(prefix: bytes) -> Reply | Pending:
         return NEED_MORE  # never: the flow stays with us, and the client gets what the server says
     if isinstance(framed, Pending):
         return NEED_MORE
-    body, end = framed
+    body, _, end = framed
+    if len(body) < 2 + _RANDOM:
+        return NEED_MORE  # never, too
     return Reply(accepted=body[2 : 2 + _RANDOM] != _HELLO_RETRY_RANDOM, length=end)
 
 
