@@ -106,7 +106,7 @@ def _show_table(rows: Iterable[Row]) -> int:
             click.secho(printable(_cells(row)), fg="red" if row.wrong else None)
         click.echo()
     click.echo("queue: packets that entered it / the most expected; mark: ours in conntrack; server: payload bytes\n"
-               "that it got. A cell that disagrees reads: seen != expected.")
+               "that it got. A cell that disagrees reads: seen != expected, or seen > most.")
     click.echo(f"{total - wrong} of {total} rows are as expected.")
     return wrong
 
@@ -118,9 +118,9 @@ def _line(*cells: str) -> str:
 def _cells(row: Row) -> str:
     seen, expected, answer = row.seen, row.expected, row.answer
 
-    def cell(name: str, *values: object) -> str:
+    def cell(name: str, *values: object, differs: str = " != ") -> str:
         texts = ["-" if value is None else str(value) for value in values]
-        return " != ".join(texts) if name in row.wrong else texts[0]
+        return differs.join(texts) if name in row.wrong else texts[0]
 
     verdict = f"{seen.verdict} ({row.rule or 'default'})" if seen.verdict else None
     client = f"ok, {answer.detail}" if seen.client == "ok" else f"{seen.client} after {answer.ms:.0f} ms"
@@ -128,7 +128,7 @@ def _cells(row: Row) -> str:
     marks = [mark if mark is None else int(mark) for mark in (seen.mark, expected.mark)]
     return _line(row.case.what, row.case.client, f"v{row.family}", cell("verdict", verdict, expected.verdict),
                  cell("client", client, expected.client), queued, cell("mark", *marks),
-                 cell("server", seen.server, expected.server))
+                 cell("server", seen.server, expected.server, differs=" > "))
 
 
 def _instructions(lab: Lab, ca: str, config: str) -> str:

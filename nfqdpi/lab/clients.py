@@ -26,10 +26,10 @@ class Answer:
     port: int = 0
 
 
-def curl(client: Namespace, url: str, family: Family, ca: Path, *, timeout: float = 10) -> Answer:
+def curl(client: Namespace, url: str, family: Family, ca: Path, *options: str, timeout: float = 10) -> Answer:
     """Fetch a URL from the lab's server, whatever its name; the detail is the status and the bytes of the body."""
     # -q and --noproxy: neither this user's .curlrc nor a proxy of this machine has a part in the lab.
-    done = client.run(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", str(timeout), "--cacert", ca,
+    done = client.run(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", str(timeout), "--cacert", ca, *options,
                        "--connect-to", f"::[{SERVER[family]}]:", "-o", "/dev/null", "-w", "%{json}", url], check=False,
                       timeout=timeout + 5)
     seen = json.loads(done.stdout)
@@ -46,13 +46,12 @@ def curl(client: Namespace, url: str, family: Family, ca: Path, *, timeout: floa
             return Answer(outcome, seen["errormsg"], ms, seen["local_port"])
 
 
-def openssl(client: Namespace, name: str, family: Family, ca: Path, *, long_hello: bool = False) -> Answer:
-    """A TLS handshake; ``long_hello`` makes a ClientHello of two segments. The detail is the negotiated version."""
-    # Protocol names of 254 bytes each, eight of them: longer than any Ethernet segment.
-    alpn = ["-alpn", ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])] if long_hello else []
+def openssl(client: Namespace, name: str, family: Family, ca: Path, *options: str) -> Answer:
+    """A TLS handshake. The detail is the negotiated version."""
     started = time.monotonic()
     done = client.run(["openssl", "s_client", "-brief", "-connect", f"[{SERVER[family]}]:443", "-servername", name,
-                       "-CAfile", ca, "-verify_return_error", "-verify_hostname", name, *alpn], check=False, timeout=10)
+                       "-CAfile", ca, "-verify_return_error", "-verify_hostname", name, *options], check=False,
+                      timeout=10)
     ms = round((time.monotonic() - started) * 1000, 1)
     output = done.stdout + done.stderr
     if "Verification: OK" in output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -62,9 +63,9 @@ class Daemon:
             raise LabError(f"the daemon does not end on SIGTERM:\n{self.log.read_text()}") from error
 
     def kill(self) -> None:
-        """SIGKILL to it and to every other process in its gateway that is of its group."""
+        """SIGKILL to it and its workers."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, 9)
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
 
