@@ -10,20 +10,22 @@ import re
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Pending, Reply, Step
 
-# Servers skip empty lines before a request (RFC 9112, 2.2).
-_BLANK = re.compile(rb"[\r\n]*")
-_METHOD = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~-][0-9A-Za-z!#$%&'*+.^_`|~-]{0,31}")  # a token (RFC 9110, 5.6.2), bounded
-_REQUEST_LINE = re.compile(rb"(\S+)[ \t]+(\S.*?)[ \t]+HTTP/(\d)\.(\d)[ \t]*\r?\n")
+# Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
+_BLANK = re.compile(rb"[ \t\r\n]*")  # servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks
+_METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 9110, 5.6.2); servers take no longer line
+_BETWEEN = b" \t\x0b\x0c\r"  # what may stand between the words of a request line (RFC 9112, 3)
+_VERSION = re.compile(rb"HTTP/1\.\d")
 _HEAD_END = re.compile(rb"\n\r?\n")
-_FIELD = re.compile(rb"^([^\s:]+)[ \t]*:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*)(?::\d*)?")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
+_NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_TRAILER_END = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
 _LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
+_LONGEST_NUMBER = 18  # digits of a Content-Length: below 2^63
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
 
@@ -37,60 +39,68 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
         return NO_MATCH
     if method.end() == len(prefix):
         return NEED_MORE
-    if prefix[method.end()] not in b" \t":
+    if prefix[method.end()] not in _BETWEEN:
         return NO_MATCH
     line_end = prefix.find(b"\n", start)
     if line_end < 0:
         return NEED_MORE
-    line = _REQUEST_LINE.match(prefix, start, line_end + 1)
-    if line is None:
+    words = prefix[start:line_end].split()
+    if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
         return NO_MATCH
     head_end = _HEAD_END.search(prefix, line_end)
     if head_end is None:
         return NEED_MORE
-    return _request(prefix[line.end() : head_end.start() + 1], line, head_end.end())
+    return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
 
 
-def _request(fields: bytes, line: re.Match[bytes], length: int) -> Classification:
-    """A whole head: ``fields`` are its lines, ``length`` counts from the start of the unit."""
-    method, target = line[1].upper(), line[2]
-    attributes = {"method": _printable(line[1]), "url": _printable(target)}
-    hosts, flaw = [], ""
-    content_lengths, codings, upgrade = set(), b"", method == b"CONNECT"
-    for name, value in _FIELD.findall(fields):
-        match name.lower():
-            case b"host":
-                hosts.append(value)
-            case b"content-length":
-                content_lengths.add(value)
-            case b"transfer-encoding":
-                codings += b"," + value.lower()
-            case b"upgrade":
-                upgrade = True
+def _request(words: list[bytes], fields: bytes, length: int) -> Classification:
+    """A whole head: its first line's words, its other lines; ``length`` counts from the start of the unit."""
+    method, target, version = words[0].upper(), b" ".join(words[1:-1]), words[-1]
+    flaw = "" if target and _VERSION.fullmatch(version) else "not a request line of HTTP/1"
+    of = _fields(fields)
+    if of is None:
+        of, flaw = {}, "a field over two lines, or a bare CR or NUL"
+    hosts = of.get(b"host", [])
     if (absolute := _AUTHORITY.match(target)) is not None:
         hosts.append(absolute[1])
     elif method == b"CONNECT":
         hosts.append(target)
-    names: list[str] = []
+    names: dict[str, None] = {}
     for host in hosts:
         match = _HOST.fullmatch(host)
-        if match is None:
+        if match is None or len(match[1].removesuffix(b".")) > _LONGEST_NAME:
             flaw = f"{_printable(host[:64])!r} is not a host"
-        name = _name(host if match is None else match[1])
-        if name and name not in names:
-            names.append(name)
+        if name := _name(host if match is None else match[1]):
+            names[name] = None
+    codings, lengths = b",".join(of.get(b"transfer-encoding", [])), set(of.get(b"content-length", []))
     skip, then = 0, _next_request
-    if codings:
-        if codings.rpartition(b",")[2].strip() == b"chunked":
-            then = _chunk
-        else:
-            flaw = flaw or "Transfer-Encoding does not end in chunked"  # RFC 9112, 6.3: no length, so no next head
-    elif len(content_lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in content_lengths):  # noqa: PLR2004  below 2^63
+    if b"transfer-encoding" in of:
+        then = _chunk
+        # Otherwise servers do not agree on where the body ends (RFC 9112, 6.1 and 6.3), so there is no next head.
+        if lengths or version == b"HTTP/1.0" or codings.lower().rpartition(b",")[2].strip() != b"chunked":
+            flaw = flaw or "a body without a certain end"
+    elif len(lengths) > 1 or any(not n.isdigit() or len(n) > _LONGEST_NUMBER for n in lengths):
         flaw = flaw or "Content-Length is not one number"
-    elif content_lengths:
-        skip = int(content_lengths.pop())
-    confirm = _tunnelled if method == b"CONNECT" else _upgraded if upgrade else None
-    return Classification("http", tuple(names), attributes, flaw, length, skip, confirm, hold=upgrade, then=then)
+    elif lengths:
+        skip = int(lengths.pop())
+    offers = b",".join(of.get(b"upgrade", []))
+    leaves = method == b"CONNECT" or bool(offers) and _NAMING.search(offers.lower()) is None
+    confirm = None if not leaves else _tunnelled if method == b"CONNECT" else _upgraded
+    attributes = {"method": _printable(words[0]), "url": _printable(target)}
+    return Classification("http", tuple(names), attributes, flaw, length, skip, confirm, hold=leaves, then=then)
+
+
+def _fields(lines: bytes) -> dict[bytes, list[bytes]] | None:
+    """The values of each field, by its name in lower case. None: one goes on in the next line, or has a CR or NUL in
+    it, which some servers take for a line's end (RFC 9112, 5.2 and 2.2). A line that is no field is nobody's Host."""
+    of: dict[bytes, list[bytes]] = {}
+    for line in lines.split(b"\n"):
+        bare = line.removesuffix(b"\r")
+        if bare[:1] in (b" ", b"\t") or b"\r" in bare or b"\0" in bare:
+            return None
+        name, _, value = bare.partition(b":")
+        of.setdefault(name.strip().lower(), []).append(value.strip(b" \t"))
+    return of
 
 
 def _next_request(prefix: bytes) -> Classification | Step | Pending:
@@ -105,28 +115,34 @@ def _flawed(prefix: bytes, flaw: str) -> Classification:
 
 def _name(host: bytes) -> str:
     """A host without brackets and trailing dot, lower case; of what is none, as much as is worth showing."""
-    if host.count(b":") == 1:
-        host = host.partition(b":")[0]
+    front, colon, port = host.rpartition(b":")
+    if colon and b":" not in front and port.isdigit():
+        host = front
     return _printable(host[:_LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
 
 
 def _chunk(prefix: bytes) -> Classification | Step | Pending:
-    """One chunk of a body, or the last one and its trailer section (RFC 9112, 7.1)."""
-    size = _CHUNK_SIZE.match(prefix)
+    """One chunk of a body, or the last one and its trailer section (RFC 9112, 7.1). Line ends are CRLF: servers do not
+    agree on a bare LF here."""
+    line_end = prefix.find(b"\n")
+    if line_end < 0:
+        return NEED_MORE if len(prefix) < _LONGEST_LINE else _flawed(prefix, "no chunk size")
+    size = _CHUNK_SIZE.fullmatch(prefix, 0, line_end + 1)
     if size is None:
-        return NEED_MORE if b"\n" not in prefix and len(prefix) < _LONGEST_LINE else _flawed(prefix, "no chunk size")
+        return _flawed(prefix, "no chunk size")
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)
-    trailer = _TRAILER_END.match(prefix, size.end())
-    return NEED_MORE if trailer is None else Step(trailer.end(), 0, _next_request)
+    end = prefix.find(b"\r\n\r\n", line_end - 1) + 4
+    if _HALF_LINE_END.search(prefix, line_end, end if end > 3 else len(prefix)):  # noqa: PLR2004  not found
+        return _flawed(prefix, "a trailer section without a certain end")
+    return Step(end, 0, _next_request) if end > 3 else NEED_MORE  # noqa: PLR2004
 
 
 def _chunk_end(prefix: bytes) -> Classification | Step | Pending:
     """The line end behind a chunk's data."""
     if prefix == b"\r":
         return NEED_MORE
-    end = 2 if prefix[:1] == b"\r" else 1
-    return Step(end, 0, _chunk) if prefix[end - 1 : end] == b"\n" else _flawed(prefix, "a chunk longer than its size")
+    return Step(2, 0, _chunk) if prefix[:2] == b"\r\n" else _flawed(prefix, "a chunk longer than its size")
 
 
 def _upgraded(prefix: bytes) -> Reply | Pending:

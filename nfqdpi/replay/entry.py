@@ -49,7 +49,7 @@ class Entry:
     def row(self, pcap: str) -> dict[str, Any]:
         """The flow's line of output: name and protocol as first judged, the verdict that it came to."""
         told = self.told
-        key = self.key if told is None else told.key
+        key = told.key if told is not None and self.recognised else self.key
         outcome = self.blocked or (Outcome(self.mark, Reason.NEED_MORE) if told is None else told.outcome)
         found = None if told is None else told.classification
         return {

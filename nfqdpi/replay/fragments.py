@@ -32,14 +32,18 @@ class _Partial:
     since: float
     head: bytes = b""
     length: int | None = None
-    pieces: dict[int, bytes] = field(default_factory=dict)
+    pieces: dict[int, bytes] = field(default_factory=dict)  # by offset
+    spoilt: bool = False
 
 
 class Fragments:
     """Holds pieces until a packet is whole. Overlapping pieces spoil it, as in the kernel (RFC 5722)."""
 
     def __init__(self) -> None:
-        self._partial: dict[tuple[bytes, ...], _Partial | None] = {}  # None: spoilt
+        self._partial: dict[tuple[bytes, ...], _Partial] = {}
+
+    def __len__(self) -> int:
+        return len(self._partial)
 
     def whole(self, packet: bytes, now: float) -> bytes | None:
         """The packet, if it is no fragment; the one that it completes; or None."""
@@ -47,14 +51,12 @@ class Fragments:
         if piece is None:
             return packet
         partial = self._find(piece.key, now)
-        if partial is None:
+        if partial.spoilt or partial.pieces.get(piece.offset) == piece.data:
             return None
         end = piece.offset + len(piece.data)
-        if piece.offset in partial.pieces and partial.pieces[piece.offset] == piece.data:
-            return None  # sent twice
         for offset, data in partial.pieces.items():
             if offset < end and piece.offset < offset + len(data):
-                self._partial[piece.key] = None
+                partial.spoilt = True
                 return None
         partial.pieces[piece.offset] = piece.data
         if piece.offset == 0:
@@ -67,15 +69,14 @@ class Fragments:
         body = b"".join(data for _, data in sorted(partial.pieces.items()))
         return _joined(partial.head, body)
 
-    def _find(self, key: tuple[bytes, ...], now: float) -> _Partial | None:
-        if key in self._partial:
-            partial = self._partial[key]
-            if partial is None or now - partial.since <= _PATIENCE:
-                return partial
-        elif len(self._partial) >= _MOST_PACKETS:
-            del self._partial[next(iter(self._partial))]
-        fresh = self._partial[key] = _Partial(now)
-        return fresh
+    def _find(self, key: tuple[bytes, ...], now: float) -> _Partial:
+        partial = self._partial.pop(key, None)
+        if partial is None or now - partial.since > _PATIENCE:
+            partial = _Partial(now)
+            if len(self._partial) >= _MOST_PACKETS:
+                del self._partial[next(iter(self._partial))]
+        self._partial[key] = partial
+        return partial
 
 
 def _ipv4_piece(packet: bytes) -> _Piece | None:

@@ -65,7 +65,7 @@ class Replay:
         tally.flows += gate.flows
         if gate.errors:
             first = gate.errors[0]
-            tally.problems.append(f"{len(gate.errors)} packets: a classifier failed: {type(first).__name__}: {first}")
+            tally.problems.append(f"{len(gate.errors)} packets could not be judged: {type(first).__name__}: {first}")
 
     def _drain(self, ended: list[Entry], shown: str, tally: Tally) -> Iterator[dict[str, Any]]:
         for entry in ended:
