@@ -25,7 +25,7 @@ class Gate:
     """Tracks as many flows as the engine; those longest without a packet go first. ``ended`` is called with each.
 
     ``mirror`` is a second engine: while nobody knows which side is the client, it takes the second one for it.
-    ``errors``: what classifiers raised, one for each packet.
+    ``failed``: packets on which a classifier raised; ``failure``: what it raised first.
     """
 
     def __init__(self, engine: Engine, mirror: Engine, ended: Callable[[Entry], None]) -> None:
@@ -36,7 +36,8 @@ class Gate:
         self._search = Search(engine, mirror, self._decide)
         self._entries: dict[FlowKey, Entry] = {}  # by the smaller of the two directions' keys
         self.flows = 0
-        self.errors: list[Exception] = []
+        self.failed = 0
+        self.failure = ""
 
     def pass_by(self, packet: bytes, segment: Segment, now: float) -> None:
         """A captured packet, IP header first, and the segment in it."""
@@ -75,7 +76,8 @@ class Gate:
         try:
             return engine.process(packet, now)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
-            self.errors.append(error)
+            self.failed += 1
+            self.failure = self.failure or f"{type(error).__name__}: {error}"
             return engine.give_up(packet, now)
 
     def _entry(self, segment: Segment) -> Entry | None:

@@ -63,9 +63,8 @@ class Replay:
         gate.close()
         yield from self._drain(ended, shown, tally)
         tally.flows += gate.flows
-        if gate.errors:
-            first = gate.errors[0]
-            tally.problems.append(f"{len(gate.errors)} packets could not be judged: {type(first).__name__}: {first}")
+        if gate.failed:
+            tally.problems.append(f"{gate.failed} packets could not be judged: {gate.failure}")
 
     def _drain(self, ended: list[Entry], shown: str, tally: Tally) -> Iterator[dict[str, Any]]:
         for entry in ended:
