@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Pending, Reply, Step
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Confirm, Pending, Reply, Step
 
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
 _BLANK = re.compile(rb"[ \t\r\n]*")  # servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks
 _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 9110, 5.6.2); servers take no longer line
 _BETWEEN = b" \t\x0b\x0c\r"  # what may stand between the words of a request line (RFC 9112, 3)
 _VERSION = re.compile(rb"HTTP/1\.\d")
+# A field that goes on in the next line (RFC 9112, 5.2), and what some servers take for a line's end (2.2).
+_BROKEN_LINE = re.compile(rb"^[ \t]|\r(?!\n)|\0", re.MULTILINE)
 _HEAD_END = re.compile(rb"\n\r?\n")
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
@@ -35,13 +37,9 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
     if start == len(prefix):
         return NEED_MORE
     method = _METHOD.match(prefix, start)
-    if method is None:
+    if method is None or (method.end() < len(prefix) and prefix[method.end()] not in _BETWEEN):
         return NO_MATCH
-    if method.end() == len(prefix):
-        return NEED_MORE
-    if prefix[method.end()] not in _BETWEEN:
-        return NO_MATCH
-    line_end = prefix.find(b"\n", start)
+    line_end = prefix.find(b"\n", method.end())
     if line_end < 0:
         return NEED_MORE
     words = prefix[start:line_end].split()
@@ -53,54 +51,58 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
     return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
 
 
-def _request(words: list[bytes], fields: bytes, length: int) -> Classification:
+def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     """A whole head: its first line's words, its other lines; ``length`` counts from the start of the unit."""
     method, target, version = words[0].upper(), b" ".join(words[1:-1]), words[-1]
-    flaw = "" if target and _VERSION.fullmatch(version) else "not a request line of HTTP/1"
-    of = _fields(fields)
-    if of is None:
-        of, flaw = {}, "a field over two lines, or a bare CR or NUL"
-    hosts = of.get(b"host", [])
+    fields = _fields(lines)
+    hosts = fields.get(b"host", [])
     if (absolute := _AUTHORITY.match(target)) is not None:
         hosts.append(absolute[1])
     elif method == b"CONNECT":
         hosts.append(target)
-    names: dict[str, None] = {}
-    for host in hosts:
-        match = _HOST.fullmatch(host)
-        if match is None or len(match[1].removesuffix(b".")) > _LONGEST_NAME:
-            flaw = f"{_printable(host[:64])!r} is not a host"
-        if name := _name(host if match is None else match[1]):
-            names[name] = None
-    codings, lengths = b",".join(of.get(b"transfer-encoding", [])), set(of.get(b"content-length", []))
+    names = tuple(dict.fromkeys(name for name in map(_name, hosts) if name))
+    flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
+    if not target or _VERSION.fullmatch(version) is None:
+        flaw = "not a request line of HTTP/1"
+    elif _BROKEN_LINE.search(lines):
+        flaw = "a field over two lines, or a bare CR or NUL"
     skip, then = 0, _next_request
-    if b"transfer-encoding" in of:
+    lengths = set(fields.get(b"content-length", []))
+    if b"transfer-encoding" in fields:
         then = _chunk
+        last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip()
         # Otherwise servers do not agree on where the body ends (RFC 9112, 6.1 and 6.3), so there is no next head.
-        if lengths or version == b"HTTP/1.0" or codings.lower().rpartition(b",")[2].strip() != b"chunked":
+        if lengths or version == b"HTTP/1.0" or last != b"chunked":
             flaw = flaw or "a body without a certain end"
-    elif len(lengths) > 1 or any(not n.isdigit() or len(n) > _LONGEST_NUMBER for n in lengths):
-        flaw = flaw or "Content-Length is not one number"
     elif lengths:
-        skip = int(lengths.pop())
-    offers = b",".join(of.get(b"upgrade", []))
-    leaves = method == b"CONNECT" or bool(offers) and _NAMING.search(offers.lower()) is None
-    confirm = None if not leaves else _tunnelled if method == b"CONNECT" else _upgraded
+        skip = min(map(_number, lengths))
+        if skip < 0 or len(lengths) > 1:
+            skip, flaw = 0, flaw or "Content-Length is not one number"
+    confirm = _leaves(method, fields)
     attributes = {"method": _printable(words[0]), "url": _printable(target)}
-    return Classification("http", tuple(names), attributes, flaw, length, skip, confirm, hold=leaves, then=then)
+    return Classification("http", names, attributes, flaw, length, skip, confirm, confirm is not None, then)
 
 
-def _fields(lines: bytes) -> dict[bytes, list[bytes]] | None:
-    """The values of each field, by its name in lower case. None: one goes on in the next line, or has a CR or NUL in
-    it, which some servers take for a line's end (RFC 9112, 5.2 and 2.2). A line that is no field is nobody's Host."""
-    of: dict[bytes, list[bytes]] = {}
+def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
+    """What reads the answer to a request to leave HTTP/1; None: it is not one."""
+    if method == b"CONNECT":
+        return _tunnelled
+    offers = b",".join(fields.get(b"upgrade", []))
+    return _upgraded if offers and _NAMING.search(offers.lower()) is None else None
+
+
+def _fields(lines: bytes) -> dict[bytes, list[bytes]]:
+    """The values of each field, by its name in lower case."""
+    fields: dict[bytes, list[bytes]] = {}
     for line in lines.split(b"\n"):
-        bare = line.removesuffix(b"\r")
-        if bare[:1] in (b" ", b"\t") or b"\r" in bare or b"\0" in bare:
-            return None
-        name, _, value = bare.partition(b":")
-        of.setdefault(name.strip().lower(), []).append(value.strip(b" \t"))
-    return of
+        name, _, value = line.partition(b":")
+        fields.setdefault(name.strip().lower(), []).append(value.strip(b" \t\r"))
+    return fields
+
+
+def _number(value: bytes) -> int:
+    """A Content-Length, or -1."""
+    return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else -1
 
 
 def _next_request(prefix: bytes) -> Classification | Step | Pending:
@@ -113,11 +115,19 @@ def _flawed(prefix: bytes, flaw: str) -> Classification:
     return Classification("http", flaw=flaw, length=len(prefix))
 
 
+def _is_host(host: bytes) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and len(match[1].removesuffix(b".")) <= _LONGEST_NAME
+
+
 def _name(host: bytes) -> str:
-    """A host without brackets and trailing dot, lower case; of what is none, as much as is worth showing."""
-    front, colon, port = host.rpartition(b":")
-    if colon and b":" not in front and port.isdigit():
-        host = front
+    """A host without port, brackets and trailing dot, lower case; of what is none, as much as is worth showing."""
+    if (match := _HOST.fullmatch(host)) is not None:
+        host = match[1]
+    else:
+        front, colon, port = host.rpartition(b":")
+        if colon and b":" not in front and port.isdigit():
+            host = front
     return _printable(host[:_LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
 
 
@@ -132,10 +142,10 @@ def _chunk(prefix: bytes) -> Classification | Step | Pending:
         return _flawed(prefix, "no chunk size")
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)
-    end = prefix.find(b"\r\n\r\n", line_end - 1) + 4
-    if _HALF_LINE_END.search(prefix, line_end, end if end > 3 else len(prefix)):  # noqa: PLR2004  not found
+    trailer, end, _ = prefix[line_end - 1 :].partition(b"\r\n\r\n")
+    if _HALF_LINE_END.search(trailer):
         return _flawed(prefix, "a trailer section without a certain end")
-    return Step(end, 0, _next_request) if end > 3 else NEED_MORE  # noqa: PLR2004
+    return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
 
 
 def _chunk_end(prefix: bytes) -> Classification | Step | Pending:

@@ -1,0 +1,201 @@
+"""HTTP before a strict engine, as transcripts: every request head on a flow is judged (E12)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfqdpi.core.verdict import Verdict
+from tests.builders import request, response
+from tests.core.transcript import ALLOWED, BLOCKED, WATCHED, Talk, engine
+
+Talks = Callable[..., Talk]
+OPENING = "inspect need_more"
+YES, NO = "inspect default", "block rule"
+
+
+def test_a_blocked_host(talk: Talks) -> None:
+    """The request never passes."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(BLOCKED))] == [OPENING, NO]
+
+
+def test_an_allowed_host(talk: Talks) -> None:
+    """The request passes and the flow stays in the queue: the next one may name another host."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(ALLOWED)), flow.client(request(BLOCKED))] == [OPENING, YES, NO]
+    assert [j.outcome.verdict for j in flow.judgements] == [Verdict.ACCELERATE, Verdict.BLOCK]
+
+
+def test_no_host(talk: Talks) -> None:
+    """A request without Host is what the policy's default says."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(None, version="1.0"))] == [OPENING, "inspect no_name"]
+    listed = talk(default=Verdict.BLOCK, exceptions=engine()._exceptions | {})
+    assert [listed.opens(), listed.client(request(ALLOWED))] == [OPENING, "block default"]
+
+
+def test_pipelined(talk: Talks) -> None:
+    """Requests in one segment are judged one by one; one blocked name blocks the segment."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(ALLOWED) * 3), flow.client(request(ALLOWED) + request(BLOCKED))] == [
+        OPENING, YES, NO]
+    assert len(flow.judgements) == 5
+
+
+def test_a_head_in_pieces(talk: Talks) -> None:
+    """Only the segment that completes the name is withheld (E5)."""
+    flow = talk()
+    assert [flow.opens(), *flow.clients(b"GET / HT", b"TP/1.1\r\nHost: blocked", b".example\r\n", b"\r\n")] == [
+        OPENING, OPENING, OPENING, OPENING, NO]
+
+
+@given(st.lists(st.integers(1, 300), max_size=10))
+def test_cut_anywhere(cuts: list[int]) -> None:
+    """Pipelined requests decide alike under any cut: all allowed heads pass, the blocked one does not."""
+    data = (request(ALLOWED, "Content-Length: 5", method="POST") + b"hello" + request(ALLOWED) + request(BLOCKED))
+    edges = [0, *sorted(cut for cut in set(cuts) if cut < len(data)), len(data)]
+    flow = Talk(engine())
+    flow.opens()
+    answers = flow.clients(*(data[low:high] for low, high in zip(edges, edges[1:], strict=False)))
+    assert answers[-1] == NO
+    assert NO not in answers[:-1]
+    assert [j.outcome.verdict.blocks for j in flow.judgements] == [False, False, True]
+
+
+def test_behind_a_body_with_content_length(talk: Talks) -> None:
+    """A body is skipped by its length, in whatever order it comes; what follows is a request."""
+    flow = talk()
+    head = request(ALLOWED, "Content-Length: 20", method="POST")
+    assert [flow.opens(), flow.client(head + b"12345"), flow.client(b"1234567890")] == [OPENING, YES, OPENING]
+    assert flow.client(b"67890" + request(BLOCKED)[:10]) == OPENING
+    assert flow.client(request(BLOCKED)[10:]) == NO
+
+
+def test_a_long_body(talk: Talks) -> None:
+    """A body longer than what is ever recorded passes."""
+    flow = talk()
+    flow.opens()
+    size = 300_000
+    assert flow.client(request(ALLOWED, f"Content-Length: {size}", method="POST")) == YES
+    assert set(flow.clients(*[bytes(1000)] * (size // 1000))) == {OPENING}
+    assert flow.client(request(BLOCKED)) == NO
+
+
+def test_behind_a_chunked_body(talk: Talks) -> None:
+    """A body is skipped chunk by chunk, with extensions and trailers (RFC 9112, 7.1)."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Transfer-Encoding: chunked", method="POST")) == YES
+    body = b"5\r\nhello\r\nA;name=value\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
+    assert set(flow.clients(*(body[n : n + 1] for n in range(len(body))))) == {OPENING}
+    assert flow.client(request(BLOCKED)) == NO
+    once = talk()
+    once.opens()
+    assert once.client(request(ALLOWED, "Transfer-Encoding: gzip, chunked") + body + request(BLOCKED)) == NO
+
+
+@pytest.mark.parametrize("body", [b"5\r\nhello!\r\n", b"x\r\n", b"-1\r\n", b"5\nhello", b"\r\n", b"5\r\nhello\n",
+                                  b"5;\nx\r\nhello"])
+def test_a_broken_chunk(talk: Talks, body: bytes) -> None:
+    """A body whose end cannot be found hides the next request."""
+    flow = talk()
+    flow.opens()
+    flow.client(request(ALLOWED, "Transfer-Encoding: chunked", method="POST"))
+    assert flow.client(body) == "block malformed"
+
+
+def test_no_request_where_one_should_begin(talk: Talks) -> None:
+    """Bytes behind the declared body are not a request: a lying length fails closed."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Content-Length: 3", method="POST") + b"12345\0\r\n") == "block malformed"
+
+
+def test_an_accepted_upgrade(talk: Talks) -> None:
+    """After 101 the flow speaks another protocol, with the host that was judged."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.server(response("101 Switching Protocols", "Upgrade: websocket")) == "accelerate confirmed"
+    assert flow.client(b"\x81\x05hello") == "accelerate confirmed"
+
+
+def test_an_upgrade_on_a_used_flow(talk: Talks) -> None:
+    """Earlier replies did not pass by us; the one to the upgrade is found where the client has read to."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED)) == YES
+    flow.unseen(response() + bytes(100_000))
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.server(response("101 Switching Protocols")) == "accelerate confirmed"
+
+
+def test_a_refused_upgrade(talk: Talks) -> None:
+    """Any other final answer goes on with HTTP, and so do we; interim answers decide nothing (RFC 9110, 15.2)."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.server(response("103 Early Hints")) == "confirm need_more"
+    assert flow.server(response("200 OK", "Content-Length: 4") + b"body") == OPENING
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.server(response("426 Upgrade Required")) == OPENING
+    assert flow.client(request(BLOCKED)) == NO
+
+
+def test_nothing_follows_an_open_upgrade(talk: Talks) -> None:
+    """A server that refuses would take what follows for a request, so it waits for the answer, or is blocked where it
+    cannot be told apart from the request."""
+    asks = request(ALLOWED, "Upgrade: websocket")
+    flow = talk()
+    flow.opens()
+    assert flow.client(asks) == "confirm default"
+    assert flow.client(request(BLOCKED)) == "drop out_of_window"
+    assert flow.client(asks, at=0) == "confirm need_more"
+    assert flow.server(response()) == OPENING
+    assert flow.client(request(BLOCKED), at=len(asks)) == NO
+    together = talk()
+    assert [together.opens(), together.client(asks + request(BLOCKED))] == [OPENING, "block malformed"]
+    ahead = talk()
+    assert [ahead.opens(), ahead.client(request(BLOCKED), at=len(asks)), ahead.client(asks, at=0)] == [
+        OPENING, OPENING, "block malformed"]
+
+
+def test_connect(talk: Talks) -> None:
+    """A tunnel is asked for by name; a refused one leaves HTTP behind (RFC 9110, 9.3.6)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(None, method="CONNECT", target=f"{BLOCKED}:443"))] == [OPENING, NO]
+    flow = talk()
+    flow.opens()
+    tunnel = request(None, method="CONNECT", target=f"{ALLOWED}:443")
+    assert flow.client(tunnel) == "confirm default"
+    assert flow.server(response("407 Proxy Authentication Required", "Content-Length: 1") + b"x") == OPENING
+    assert flow.client(tunnel) == "confirm default"
+    assert flow.server(response("200 Connection established")) == "accelerate confirmed"
+
+
+def test_http2_in_the_clear(talk: Talks) -> None:
+    """A server that switches to HTTP/2 would read any authority there, so an upgrade to it leads nowhere."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c")) == YES
+    assert flow.client(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") == "block malformed"
+    known = talk()
+    assert [known.opens(), known.client(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] == [OPENING, "block malformed"]
+
+
+def test_watched_hosts(talk: Talks) -> None:
+    """A rule that says inspect keeps the flow in the queue, and every request is still judged."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(WATCHED)), flow.client(request(BLOCKED))] == [OPENING, "inspect rule", NO]
+
+
+def test_any_blocked_name_blocks(talk: Talks) -> None:
+    """Servers differ in which of several names they take."""
+    for data in (request(ALLOWED, f"Host: {BLOCKED}"), request(ALLOWED, target=f"http://{BLOCKED}/"),
+                 request(BLOCKED, target=f"http://{ALLOWED}/"), request(ALLOWED, method="CONNECT", target=f"{BLOCKED}:80")):
+        flow = talk()
+        assert [flow.opens(), flow.client(data)] == [OPENING, NO]
