@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Literal, Self
 
 from nfqdpi.lab import claim
-from nfqdpi.lab.namespace import Namespace
+from nfqdpi.lab.namespace import LabError, Namespace
 
 Family = Literal[4, 6]
 
@@ -20,7 +22,10 @@ CLIENT: dict[Family, str] = {4: "192.0.2.2", 6: "2001:db8:1::2"}
 LAN: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 WAN: dict[Family, str] = {4: "198.51.100.1", 6: "2001:db8:2::1"}
 SERVER: dict[Family, str] = {4: "198.51.100.2", 6: "2001:db8:2::2"}
-_BITS: dict[Family, int] = {4: 24, 6: 64}
+_PREFIX_LENGTH: dict[Family, int] = {4: 24, 6: 64}
+_DISCARD = 9  # a port that nobody listens on
+_PROBE = 0.01  # seconds
+_UP_TIMEOUT = 5.0  # seconds
 
 
 class Lab:
@@ -60,7 +65,7 @@ class Lab:
     def _build(self) -> None:
         for namespace in (self.client, self.gateway, self.server):
             namespace.add()
-            # No duplicate address detection: its second of waiting is longer than the whole scenario of a row.
+            # No duplicate address detection, which takes a second; of the link-local addresses too.
             namespace.set(ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
         self.gateway.configure(
             "link set lo up",
@@ -72,12 +77,32 @@ class Lab:
         self.client.configure("link set lo up", *_interface("eth0", CLIENT), *_default_route(LAN))
         self.server.configure("link set lo up", *_interface("eth0", SERVER), *_default_route(WAN))
         self.gateway.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+        for family in SERVER:
+            self._await_answer(family)
+
+    def _await_answer(self, family: Family) -> None:
+        """Until the server refuses a datagram of the client: the kernel wakes a link up behind our back."""
+        deadline = time.monotonic() + _UP_TIMEOUT
+        with self.client.entered():
+            probe = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+        with probe:
+            probe.settimeout(_PROBE)
+            while True:
+                try:
+                    probe.connect((SERVER[family], _DISCARD))
+                    probe.send(b"")
+                    probe.recv(1)
+                except ConnectionRefusedError:
+                    return
+                except OSError as error:  # silence, or not routed yet
+                    if time.monotonic() > deadline:
+                        raise LabError(f"IPv{family} of {self.name} is not up after {_UP_TIMEOUT:.0f} s") from error
+                    time.sleep(_PROBE)
 
 
 def _interface(name: str, addresses: dict[Family, str]) -> list[str]:
-    return [f"addr add {address}/{_BITS[family]} dev {name}" for family, address in addresses.items()] + [
-        f"link set {name} up"
-    ]
+    add = [f"addr add {address}/{_PREFIX_LENGTH[family]} dev {name}" for family, address in addresses.items()]
+    return [*(f"{line} nodad" if ":" in line else line for line in add), f"link set {name} up"]
 
 
 def _default_route(gateway: dict[Family, str]) -> list[str]:
