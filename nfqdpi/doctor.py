@@ -149,7 +149,8 @@ def _settings(config: Config) -> Iterator[Finding]:
     for key, (value, otherwise) in wanted.items():
         found = _setting(key)
         if found != value:
-            yield Finding(key.rpartition("/")[2], Level.WARN, f"is {found}: {otherwise}", f"sysctl -w net/{key}={value}")
+            name = key.rpartition("/")[2]
+            yield Finding(name, Level.WARN, f"is {found}: {otherwise}", f"sysctl -w net/{key}={value}")
     if config.inspect.mode == "strict":
         yield from _reverse_path(config.queue.lan)
 

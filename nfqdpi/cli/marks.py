@@ -69,7 +69,7 @@ def _filter_options(function: F) -> F:
     @click.option("--verdict", type=_VERDICT, help="Flows that carry it.")
     @click.option("--family", type=click.Choice(list(_FAMILIES)), help="IPv4 or IPv6.")
     @click.option("--src", metavar="NETWORK", type=ipaddress.ip_network, help="The client's address or network.")
-    @click.option("--dst", metavar="NETWORK", type=ipaddress.ip_network, help="The server's, as the client addressed it.")
+    @click.option("--dst", metavar="NETWORK", type=ipaddress.ip_network, help="The server's, as the client sees it.")
     @click.option("--sport", type=click.IntRange(0, 65535), help="The client's port.")
     @click.option("--dport", type=click.IntRange(0, 65535), help="The server's port.")
     @functools.wraps(function)

@@ -29,9 +29,14 @@ def dump(field: MarkField, verdict: Verdict | None = None, family: int = socket.
 
 
 def watch() -> Iterator[Event]:
-    """Changes of entries as the kernel makes them, without end. Raises OSError, Malformed."""
-    with Netlink() as kernel:
-        kernel.join(*ctnetlink.GROUPS, buffer=_EVENT_BUFFER)
+    """Changes of entries from this call on, as the kernel makes them, without end. Raises OSError, Malformed."""
+    kernel = Netlink()
+    kernel.join(*ctnetlink.GROUPS, buffer=_EVENT_BUFFER)
+    return _events(kernel)
+
+
+def _events(kernel: Netlink) -> Iterator[Event]:
+    with kernel:
         while True:
             try:
                 heard = list(kernel.hear())
@@ -39,8 +44,8 @@ def watch() -> Iterator[Event]:
                 if error.errno != errno.ENOBUFS:
                     raise
                 yield Event(Change.LOST)
-                continue
-            yield from map(ctnetlink.event, heard)
+            else:
+                yield from map(ctnetlink.event, heard)
 
 
 class Conntrack:
