@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from itertools import product
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,6 +26,7 @@ SERVER: dict[Family, str] = {4: "198.51.100.2", 6: "2001:db8:2::2"}
 _PREFIX_LENGTH: dict[Family, int] = {4: 24, 6: 64}
 _DISCARD = 9  # a port that nobody listens on
 _PROBE = 0.01  # seconds
+_NEIGHBOUR_MS = 20  # between two questions for a neighbour's address
 _UP_TIMEOUT = 5.0  # seconds
 
 
@@ -77,6 +79,10 @@ class Lab:
         self.client.configure("link set lo up", *_interface("eth0", CLIENT), *_default_route(LAN))
         self.server.configure("link set lo up", *_interface("eth0", SERVER), *_default_route(WAN))
         self.gateway.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+        links = ((self.client, "eth0"), (self.gateway, "lan0"), (self.gateway, "wan0"), (self.server, "eth0"))
+        for (namespace, link), family in product(links, SERVER):
+            # Not a second's wait where the question for a neighbour met a link that was not awake yet.
+            namespace.set(**{f"ipv{family}__neigh__{link}__retrans_time_ms": _NEIGHBOUR_MS})
         for family in SERVER:
             self._await_answer(family)
 
