@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nfqdpi.core.decision import Judgement, Outcome
-from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Reason, Verdict
 
@@ -17,18 +16,20 @@ class Entry:
     """What conntrack would hold of a flow, and what the engine said of it.
 
     ``number``: how many began before it. ``key`` is in the original direction; while ``sided`` is False, in the first
-    packet's. ``base``: the sequence number of the client's first byte, None if the opening was not captured; ``early``:
-    payload bytes in the SYN; ``ready``: the engine knows what it would know on the gateway. ``told``: the first
-    judgement that knows a protocol, or else the first; ``blocked``: the outcome that ended the flow, maybe later.
+    packet's. ``base`` and ``server_base`` are the sequence numbers by the SYN and the SYN+ACK, None if not captured;
+    ``early``: payload bytes in the SYN. ``ready``: the engine knows what it would know on the gateway; ``over``: nothing
+    more of the flow is looked at. ``told``: the first judgement that knows a protocol, or else the first; ``blocked``:
+    the outcome that ended the flow, maybe later.
     """
 
     number: int
     key: FlowKey
-    engine: Engine
     base: int | None
     sided: bool
     ready: bool = False
+    over: bool = False
     early: int = 0
+    server_base: int | None = None
     closed: bool = False
     mark: Verdict = Verdict.UNSEEN
     told: Judgement | None = None

@@ -46,16 +46,19 @@ class Gate:
             return
         if segment.flags & _END:
             entry.closed = True
-        if entry.mark in _FINAL:
+        if entry.over:
             return
         from_client = segment.key == entry.key
         if not entry.ready:
             if segment.payload and (from_client or not entry.sided):
                 self._search.look(entry, segment, packet, now)
+        elif from_client and self._reply_missed(entry, segment):
+            entry.over = True
         elif self._queued(entry, segment, from_client):
-            decision = self._decide(entry.engine, packet, now)
+            decision = self._decide(self._engine, packet, now)
             if decision.action is Action.MARK:
                 entry.mark = decision.verdict
+                entry.over = entry.mark in _FINAL
             for judgement in decision.judgements:
                 entry.tell(judgement)
 
@@ -71,6 +74,13 @@ class Gate:
         if not self._strict:
             return False
         return segment.flags & _SYN_ACK == _SYN_ACK or (entry.mark is Verdict.CONFIRM and bool(segment.payload))
+
+    def _reply_missed(self, entry: Entry, segment: Segment) -> bool:
+        """True where the client has read more of the reply that the engine waits for than was captured."""
+        flow = self._engine.flows.get(entry.key) if entry.mark is Verdict.CONFIRM else None
+        if flow is None or flow.server is None:
+            return False
+        return flow.server.offset(segment.ack) > flow.server.start + len(flow.server.head)
 
     def _decide(self, engine: Engine, packet: bytes, now: float) -> Decision:
         try:
@@ -92,8 +102,10 @@ class Gate:
                 entry = self._open(key, base, entry)
                 entry.early, entry.ready = len(segment.payload), not self._strict
         elif opening == _SYN_ACK:
-            if entry is None or _reused(entry, back, segment.ack):
+            if entry is None or _reused(entry, back, segment.ack) or entry.server_base not in (None, segment.seq):
                 entry = self._open(back, segment.ack, entry)
+            if entry.key == back:
+                entry.server_base = segment.seq
             # Bytes that the SYN brought (RFC 7413) and the server took lie before what this packet acknowledges: the
             # engine is better off without it. On a strict gateway no such SYN passes.
             entry.ready = entry.ready or (entry.key == back and entry.base == segment.ack)
@@ -109,7 +121,7 @@ class Gate:
             self._end(former)
         elif len(self._entries) >= self._limit:
             self._end(next(iter(self._entries.values())))
-        entry = Entry(self.flows, client, self._engine, base, sided=base is not None)
+        entry = Entry(self.flows, client, base, sided=base is not None)
         self.flows += 1
         self._entries[min(client, client.reversed())] = entry
         return entry
@@ -124,4 +136,4 @@ def _reused(entry: Entry, client: FlowKey, base: int) -> bool:
     """True where an opening by ``client`` is not a repetition of the one that made the entry (E8)."""
     if entry.key != client:
         return entry.closed or not entry.sided
-    return entry.base is None or base not in (entry.base, (entry.base + entry.early) % (1 << 32))
+    return entry.closed or entry.base is None or base not in (entry.base, (entry.base + entry.early) % (1 << 32))

@@ -28,7 +28,9 @@ class Search:
         self._kept: dict[FlowKey, deque[tuple[int, bytes]]] = {}  # (sequence number, packet) of the latest
 
     def look(self, entry: Entry, segment: Segment, packet: bytes, now: float) -> None:
-        """A segment with payload, of a side that may be the client. When the unit is found, the entry is ``ready``."""
+        """A segment with payload, of a side that may be the client. When the unit is found, the entry is ``over``: what
+        would prove that the server took it may be missing as well.
+        """
         engine = self._engines[segment.key != entry.key]
         flow = engine.flows.get(segment.key)
         packets = [packet]
@@ -42,7 +44,8 @@ class Search:
             decision = self._decide(engine, one, now)
             for judgement in decision.judgements:
                 if _whole(judgement):
-                    self._found(entry, segment.key, engine, decision)
+                    self.forget(segment.key)
+                    entry.key, entry.sided, entry.over, entry.told = segment.key, True, True, judgement
                     return
                 if entry.told is None or not entry.recognised:
                     entry.told = judgement
@@ -50,20 +53,12 @@ class Search:
                 engine.flows.forget(segment.key)  # nothing that makes sense: begin again at another segment
                 return
 
-    def forget(self, key: FlowKey, but: Engine | None = None) -> None:
-        """Nothing more is looked for in the flow, and no engine (``but`` one) needs to know of it."""
+    def forget(self, key: FlowKey) -> None:
+        """Nothing more is looked for in the flow."""
         for side in (key, key.reversed()):
             self._kept.pop(side, None)
             for engine in self._engines:
-                if engine is not but:
-                    engine.flows.forget(side)
-
-    def _found(self, entry: Entry, client: FlowKey, engine: Engine, decision: Decision) -> None:
-        self.forget(client, but=engine)
-        entry.key, entry.engine, entry.sided, entry.ready = client, engine, True, True
-        entry.mark, entry.told = decision.verdict, None
-        for judgement in decision.judgements:
-            entry.tell(judgement)
+                engine.flows.forget(side)
 
     def _keep(self, segment: Segment, packet: bytes) -> deque[tuple[int, bytes]]:
         kept = self._kept.get(segment.key)

@@ -195,6 +195,36 @@ def test_one_side_captured(tmp_path: Path, mode: Config) -> None:
     assert set(names(rows_of(tmp_path, [p for p in packets if p[12:16] != client], mode))) <= {None}
 
 
+def test_reply_missed(tmp_path: Path) -> None:
+    """What the capture missed of a server's reply is no fault of the client's."""
+    talk = Talk()
+    packets = [*talk.opening(), talk.says(hello("a.example")), talk.hears(server_hello()),
+               talk.hears(record(bytes(90))), talk.says(record(bytes(40)))]
+    for missing in (4, 5):
+        (row,) = rows_of(tmp_path, [packet for n, packet in enumerate(packets) if n != missing])
+        assert (row["name"], row["verdict"], row["reason"]) == ("a.example", "accelerate", "default")
+
+
+def test_sent_before_the_reply(tmp_path: Path) -> None:
+    """Handshake bytes behind a hello that the server has not answered are blocked."""
+    talk = Talk()
+    (row,) = rows_of(tmp_path, [*talk.opening(), talk.says(hello("a.example")), talk.says(hello("b.example"))])
+    assert (row["name"], row["verdict"], row["reason"]) == ("a.example", "block", "malformed")
+
+
+def test_same_numbers_again(tmp_path: Path, mode: Config) -> None:
+    """A client that begins twice with the same sequence number has two flows: the first is closed, or the server's
+    number is another.
+    """
+    first, second = Talk(), Talk()
+    packets = [*first.opening(), first.says(request("one.example"))]
+    again = [*second.opening(), second.says(request("two.example"))]
+    assert names(rows_of(tmp_path, [*packets, first.says(flags=RST), *again], mode)) == ["one.example", "two.example"]
+    answer = ip(6, tcp(seq=6000, ack=1001, flags=SYN | ACK, sport=8123, dport=40000), "10.0.1.2", "10.0.0.2")
+    rows = rows_of(tmp_path, [*packets, again[0], answer, again[3]], mode)
+    assert names(rows) == ["one.example", "two.example"]
+
+
 def test_later_block(tmp_path: Path) -> None:
     """A flow that is blocked after its first name was allowed has the name that it began with, and the block."""
     talk = Talk()
