@@ -15,11 +15,11 @@ from nfqdpi.core.verdict import Reason, Verdict
 class Entry:
     """What conntrack would hold of a flow, and what the engine said of it.
 
-    ``number``: how many began before it. ``key`` is in the original direction; while ``sided`` is False, in the first
-    packet's. ``base`` and ``server_base`` are the sequence numbers by the SYN and the SYN+ACK, None if not captured;
-    ``early``: payload bytes in the SYN. ``ready``: the engine knows what it would know on the gateway; ``over``: nothing
-    more of the flow is looked at. ``told``: the first judgement that knows a protocol, or else the first; ``blocked``:
-    the outcome that ended the flow, maybe later.
+    ``number``: how many began before it. ``key`` is in the original direction; while ``sided`` is False, in the
+    first packet's. ``base`` and ``server_base`` are the sequence numbers by the SYN and the SYN+ACK, None if not
+    captured; ``early``: payload bytes in the SYN; ``again``: it came once more, behind payload. ``ready``: the
+    engine knows what it would on the gateway; ``over``: nothing more of the flow is looked at. ``told``: the first
+    judgement that knows a protocol, or else the first; ``blocked``: the outcome that ended the flow, maybe later.
     """
 
     number: int
@@ -30,6 +30,7 @@ class Entry:
     over: bool = False
     early: int = 0
     server_base: int | None = None
+    again: bool = False
     closed: bool = False
     mark: Verdict = Verdict.UNSEEN
     told: Judgement | None = None

@@ -101,8 +101,9 @@ class Gate:
             if entry is None or _reused(entry, key, base):
                 entry = self._open(key, base, entry)
                 entry.early, entry.ready = len(segment.payload), not self._strict
+            entry.again = entry.told is not None
         elif opening == _SYN_ACK:
-            if entry is None or _reused(entry, back, segment.ack) or entry.server_base not in (None, segment.seq):
+            if entry is None or _reused(entry, back, segment.ack) or (entry.again and entry.server_base != segment.seq):
                 entry = self._open(back, segment.ack, entry)
             if entry.key == back:
                 entry.server_base = segment.seq

@@ -223,6 +223,8 @@ def test_same_numbers_again(tmp_path: Path, mode: Config) -> None:
     answer = ip(6, tcp(seq=6000, ack=1001, flags=SYN | ACK, sport=8123, dport=40000), "10.0.1.2", "10.0.0.2")
     rows = rows_of(tmp_path, [*packets, again[0], answer, again[3]], mode)
     assert names(rows) == ["one.example", "two.example"]
+    rows = rows_of(tmp_path, [packets[0], *packets, answer, packets[3]], mode)  # a second answer to the same SYN
+    assert names(rows) == ["one.example"]
 
 
 def test_later_block(tmp_path: Path) -> None:
