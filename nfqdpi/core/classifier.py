@@ -104,3 +104,8 @@ class Classifier:
     version: str
     needs: int
     classify: Classify
+
+    def bounded(self, prefix: bytes) -> Classification | Step | Pending:
+        """The answer, which is final once ``needs`` bytes are there."""
+        answer = self.classify(prefix)
+        return NO_MATCH if answer is NEED_MORE and len(prefix) >= self.needs else answer

@@ -27,6 +27,8 @@ _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
+# E13: a server takes the urgent byte out of the stream, and so reads another one than we would.
+_URGENT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 
 
 class Engine:
@@ -39,7 +41,7 @@ class Engine:
         self.limits = limits or Limits()
         self.flows = FlowTable(self.limits.max_flows)
         self._exceptions = exceptions
-        self._readers = tuple(_bounded(c) for c in classifiers)
+        self._readers = tuple(c.bounded for c in classifiers)
 
     def process(self, packet: bytes, now: float) -> Decision:
         """Decide one packet, IP header first. Raises only what a classifier raises: see ``give_up``."""
@@ -106,18 +108,22 @@ class Engine:
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         if not segment.payload or not flow.readers:
             return waiting
+        if self.strict and segment.flags & Flags.URG:
+            return _URGENT
+        return self._record(flow, segment, waiting, now)
+
+    def _record(self, flow: Flow, segment: Segment, waiting: Decision, now: float) -> Decision:
+        """Put the client's bytes on record; ``waiting`` is the decision where they change nothing."""
         seq = segment.seq + bool(segment.flags & _SYN)
         if flow.held_from is not None and flow.stream.offset(seq) + len(segment.payload) > flow.held_from:
             return _OUTSIDE  # it will be sent again, after the server has spoken
         match flow.stream.add(seq, segment.payload):
             case Added.NEW:
-                if flow.awaiting is None:
-                    return self._grown(flow, now)
-                return self._except(flow, Reason.MALFORMED, flow.key, now) if _early(flow, flow.awaiting) else waiting
+                return self._grown(flow, waiting, now)
             case Added.SEEN:
                 return waiting
             case Added.OUTSIDE | Added.PROBE:
-                return _OUTSIDE  # E4
+                return _OUTSIDE if self.strict else waiting  # E4
             case Added.CONFLICT:
                 return self._except(flow, Reason.OVERLAP, flow.key, now)  # E3
             case Added.FULL:
@@ -125,8 +131,11 @@ class Engine:
             case other:
                 assert_never(other)
 
-    def _grown(self, flow: Flow, now: float) -> Decision:
-        """There are new bytes of an unjudged unit."""
+    def _grown(self, flow: Flow, waiting: Decision, now: float) -> Decision:
+        """There are new bytes, of an unjudged unit or behind one that the server has not answered."""
+        if flow.awaiting is not None:
+            early = flow.ahead_of_reply(flow.awaiting)
+            return self._except(flow, Reason.MALFORMED, flow.key, now) if early else waiting
         if flow.since is None:
             flow.since = now
         elif now - flow.since > self.limits.timeout:
@@ -170,13 +179,13 @@ class Engine:
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
         if found.flaw:
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
-            reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
+            reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(now)
             return self._except(flow, reason, flow.key, now, found)
         outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
-        if watch_on and found.confirm is not None and _early(flow, found):
+        if watch_on and found.confirm is not None and flow.ahead_of_reply(found):
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
         if watch_on and found.confirm is not None:
@@ -189,7 +198,7 @@ class Engine:
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
-            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
+            return self._except(flow, self._headless(now), flow.key, now)
         outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
@@ -199,6 +208,10 @@ class Engine:
             flow.await_reply(unit, Verdict.ACCELERATE)
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
         return self._decide(flow, outcome, None, now)
+
+    def _headless(self, now: float) -> Reason:
+        """Why a flow without its opening makes no sense: it is older than we are, or was crowded out (E7)."""
+        return Reason.TIMEOUT if now - self.flows.crowded < FlowTable.IDLE else Reason.MIDSTREAM
 
     def _ask(self, names: tuple[str, ...], nameless: Reason, client: bytes) -> Outcome:
         """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
@@ -261,21 +274,6 @@ def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: 
     return Judgement(flow.key, outcome, found, flow.packets, now if flow.since is None else flow.since)
 
 
-def _early(flow: Flow, unit: Classification) -> bool:
-    """True where the client has sent, behind a unit that the server has not answered, what the server could take for
-    the next one: nobody would stand between its reply and the client any more."""
-    rest = flow.stream.head[unit.length + unit.skip :]
-    if unit.hold:
-        return bool(rest)
-    then = unit.then
-    while rest and then is not None:
-        answer = then(rest)
-        if not isinstance(answer, Step):
-            return answer is not NEED_MORE
-        rest, then = rest[answer.length + answer.skip :], answer.then
-    return False
-
-
 def _reused(flow: Flow, segment: Segment, now: float) -> bool:
     """True where a decided flow's tuple is another flow's by now. Strict mode has the SYN+ACK to tell."""
     return flow.verdict in _FINAL and (
@@ -284,13 +282,3 @@ def _reused(flow: Flow, segment: Segment, now: float) -> bool:
 
 def _any_reply(prefix: bytes) -> Reply | Pending:
     return Reply(accepted=True, length=len(prefix)) if prefix else NEED_MORE
-
-
-def _bounded(classifier: Classifier) -> Classify:
-    """The classifier's function, which is never asked for more than it ``needs``."""
-
-    def read(prefix: bytes) -> Classification | Step | Pending:
-        answer = classifier.classify(prefix)
-        return NO_MATCH if answer is NEED_MORE and len(prefix) >= classifier.needs else answer
-
-    return read

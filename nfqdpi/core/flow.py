@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
-from nfqdpi.core.classifier import Classification, Classify
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Step
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
@@ -17,13 +18,13 @@ class Flow:
     """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
 
     ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's
-    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed`` is
-    what it becomes when the server takes the unit. ``since``: when the unit being read began, in ``now``'s seconds; None
-    between units.
+    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed``
+    is what it becomes when the server takes the unit. ``since``: when the unit being read began, in ``now``'s seconds;
+    None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "confirmed", "key", "packets", "readers", "reason", "seen", "server", "server_base",
-                 "since", "stream", "verdict")
+    __slots__ = ("acked", "awaiting", "confirmed", "key", "packets", "readers", "reason", "seen", "server",
+                 "server_base", "since", "stream", "verdict")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -56,6 +57,20 @@ class Flow:
         """The server did not take the unit: read the next."""
         self.verdict, self.awaiting = Verdict.INSPECT, None
 
+    def ahead_of_reply(self, unit: Classification) -> bool:
+        """True where the client has sent, behind a unit that the server has not answered, what the server could take
+        for the next one: nobody would stand between its reply and the client any more."""
+        rest = self.stream.head[unit.length + unit.skip :]
+        if unit.hold:
+            return bool(rest)
+        then = unit.then
+        while rest and then is not None:
+            answer = then(rest)
+            if not isinstance(answer, Step):
+                return answer is not NEED_MORE
+            rest, then = rest[answer.length + answer.skip :], answer.then
+        return False
+
     @property
     def held_from(self) -> int | None:
         """The stream offset from which nothing may pass before the server's reply; None: all may."""
@@ -76,6 +91,7 @@ class FlowTable:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.evicted = 0
+        self.crowded = -inf  # when the table was last so full that a flow with an unjudged unit went
         self._open: dict[FlowKey, Flow] = {}
         self._decided: dict[FlowKey, Flow] = {}
 
@@ -95,10 +111,16 @@ class FlowTable:
         self.forget(flow.key)
         self._age(flow.seen)
         if len(self) >= self.limit:
-            oldest = self._decided or self._open
-            self.evicted += oldest is self._open
-            del oldest[next(iter(oldest))]
+            self._evict(flow.seen)
         self._open[flow.key] = flow
+
+    def _evict(self, now: float) -> None:
+        flows = self._decided or self._open
+        oldest = flows.pop(next(iter(flows)))
+        if flows is self._open:
+            self.evicted += 1
+            if oldest.since is not None:
+                self.crowded = now
 
     def touch(self, flow: Flow, now: float) -> None:
         """A packet of an undecided flow: it is the last to be evicted now."""

@@ -24,7 +24,7 @@ def load() -> list[Classifier]:
     for point in installed():
         try:
             classifier = point.load()
-        except Exception as error:  # noqa: BLE001  a plugin's import may raise anything
+        except Exception as error:
             raise PluginError(f"classifier {point.name!r} ({point.value}) does not load: {error}") from error
         if not isinstance(classifier, Classifier):
             raise PluginError(f"classifier {point.name!r} ({point.value}) is not a Classifier")

@@ -40,7 +40,7 @@ def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, bytes,
     wanted = _MESSAGE_HEADER
     while len(message) < wanted:
         header = prefix[start : start + _RECORD_HEADER]
-        if header and (header[0] != _HANDSHAKE or len(header) > 1 and header[1] != 3):  # noqa: PLR2004  the major version
+        if header and (header[0] != _HANDSHAKE or (len(header) > 1 and header[1] != 3)):  # the major version
             if message:
                 raise Malformed("a handshake message is broken off by another record")
             return NO_MATCH
@@ -127,7 +127,7 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
     if prefix[0] != _HANDSHAKE:
         if prefix[0] in _RECORD_TYPES and len(prefix) == 1:
             return NEED_MORE
-        if prefix[0] in _RECORD_TYPES and prefix[1] == 3:  # noqa: PLR2004  the major version
+        if prefix[0] in _RECORD_TYPES and prefix[1] == 3:  # the major version
             # Some servers overlook a stray record and read the hello behind it.
             return Classification("tls", flaw="no ClientHello first", length=len(prefix))
         return NO_MATCH
@@ -148,6 +148,7 @@ def _second_hello(prefix: bytes) -> Classification | Step | Pending:
 def _hello(prefix: bytes) -> Classification | Pending:
     names: list[str] = []
     attributes: dict[str, str] = {}
+    flaw = ""
     try:
         framed = _handshake(prefix, _CLIENT_HELLO)
         if isinstance(framed, Pending):
@@ -157,9 +158,11 @@ def _hello(prefix: bytes) -> Classification | Pending:
             return NEED_MORE  # a server reads whole records
         _client_hello(body, names, attributes)
         if behind:
-            raise Malformed("bytes behind the ClientHello in its record")  # RFC 8446, 5.1
-    except Malformed as flaw:
-        return Classification("tls", tuple(names), attributes, flaw=str(flaw), length=len(prefix))
+            flaw = "bytes behind the ClientHello in its record"  # RFC 8446, 5.1
+    except Malformed as error:
+        flaw = str(error)
+    if flaw:
+        return Classification("tls", tuple(names), attributes, flaw, len(prefix))
     return Classification("tls", tuple(names), attributes, length=end, confirm=_server_hello, then=_second_hello)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.verdict import Verdict
 from tests.builders import request, response
-from tests.core.transcript import ALLOWED, BLOCKED, WATCHED, Talk, engine
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, WATCHED, Talk, engine
 
 Talks = Callable[..., Talk]
 OPENING = "inspect need_more"
@@ -34,7 +34,7 @@ def test_no_host(talk: Talks) -> None:
     """A request without Host is what the policy's default says."""
     flow = talk()
     assert [flow.opens(), flow.client(request(None, version="1.0"))] == [OPENING, "inspect no_name"]
-    listed = talk(default=Verdict.BLOCK, exceptions=engine()._exceptions | {})
+    listed = talk(default=Verdict.BLOCK, exceptions=CLOSED)
     assert [listed.opens(), listed.client(request(ALLOWED))] == [OPENING, "block default"]
 
 

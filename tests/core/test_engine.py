@@ -1,0 +1,354 @@
+"""What a strict engine does with a flow, whatever its protocol, as transcripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, Pending
+from nfqdpi.core.decision import Decision
+from nfqdpi.core.engine import Engine
+from nfqdpi.core.flow import FlowTable
+from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.policy.model import Policy, Rule
+from tests.builders import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, URG, hello, ip, request, server_hello, tcp, udp
+from tests.core.transcript import ALLOWED, BLOCKED, CLASSIFIERS, CLOSED, OPEN, Talk, engine, line
+
+Talks = Callable[..., Talk]
+OPENING = "inspect need_more"
+YES, NO = "confirm default", "block rule"
+HELLO, BAD = hello(ALLOWED), hello(BLOCKED)
+JUNK = b"\x00\x01 another protocol"
+
+
+# --- the base ---
+
+
+def test_the_base_is_the_servers_word(talk: Talks) -> None:
+    """What lies below the acknowledged number is no part of the stream (E1, E4)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(BAD, at=-10_000)] == [OPENING, "drop out_of_window"]
+    assert flow.client(b"below" + BAD, at=-5) == NO
+
+
+def test_a_repeated_opening_changes_nothing(talk: Talks) -> None:
+    """A SYN+ACK sent again leaves bytes and state as they are."""
+    flow = talk()
+    assert [flow.opens(), flow.client(BAD[:50]), flow.opens(), flow.client(BAD[50:])] == [OPENING, OPENING, OPENING, NO]
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO), flow.opens()] == [OPENING, YES, "confirm need_more"]
+
+
+def test_a_tuple_used_again(talk: Talks) -> None:
+    """After either verdict, new numbers are a new flow (E8)."""
+    for name, server, end in ((ALLOWED, server_hello(), "accelerate confirmed"), (BLOCKED, b"", NO)):
+        flow = talk()
+        flow.opens()
+        flow.client(hello(name))
+        assert flow.server(server) == end
+        flow.isn, flow.server_isn, flow.sent, flow.received = 5000, 80_000, 0, 0
+        assert [flow.opens(), flow.client(BAD[:50]), flow.client(BAD[50:])] == [OPENING, OPENING, NO]
+
+
+def test_a_tuple_used_again_with_the_clients_old_number(talk: Talks) -> None:
+    """A client chooses its own first number, so it does not tell flows apart; the server's does."""
+    flow = talk()
+    flow.opens()
+    flow.client(HELLO)
+    assert flow.server(server_hello()) == "accelerate confirmed"
+    flow.server_isn, flow.sent, flow.received = 80_000, 0, 0
+    assert [flow.opens(), flow.client(BAD)] == [OPENING, NO]
+
+
+def test_an_opening_like_a_decided_flows(talk: Talks) -> None:
+    """The same numbers from both sides say nothing new: the packet goes nowhere rather than carry a verdict over."""
+    flow = talk()
+    flow.opens()
+    flow.client(HELLO)
+    flow.server(server_hello())
+    assert flow.opens() == "drop confirmed"
+
+
+def test_decided_flows_repeat_themselves(talk: Talks) -> None:
+    """Packets that queued up behind the deciding one get its decision, wherever in the stream they lie, told once."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(BAD) == NO
+    assert {flow.client(b"x", at=at) for at in (0, 5000, -1, 1 << 25, -(1 << 25))} == {NO}
+    assert flow.server(b"x") == NO
+    assert len(flow.judgements) == 1
+
+
+# --- what is on record ---
+
+
+def test_retransmissions_pass(talk: Talks) -> None:
+    """Identical copies pass, before the name, while the server's answer is outstanding, and after the unit (E3)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO[:50]), flow.client(HELLO[:50], at=0)] == [OPENING] * 3
+    assert [flow.client(HELLO[50:]), flow.client(HELLO, at=0)] == [YES, "confirm need_more"]
+    http = talk()
+    http.opens()
+    http.client(request(ALLOWED))
+    assert http.client(request(ALLOWED), at=0) == OPENING
+
+
+def test_copies_that_differ_block(talk: Talks) -> None:
+    """A decoy that the server never gets meets the real bytes, in whatever state the flow is (E3)."""
+    for first in (HELLO[:50], HELLO, request(ALLOWED), JUNK):
+        flow = talk()
+        flow.opens()
+        flow.client(first)
+        assert flow.client(bytes(len(first)), at=0) == "block overlap"
+
+
+@pytest.mark.parametrize("at", [0, 20, 40])
+def test_overlaps_that_differ_by_a_byte(talk: Talks, at: int) -> None:
+    """In front, inside and behind: one byte is enough."""
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO[20:60], at=20)] == [OPENING, OPENING]
+    copy = bytearray(HELLO[at : at + 40])
+    copy[-1 if at == 0 else 0] ^= 1
+    assert flow.client(bytes(copy), at=at) == "block overlap"
+
+
+def test_keep_alive_probes_are_dropped(talk: Talks) -> None:
+    """A garbage byte below the next one is no evidence, but a server that missed the real one would take it."""
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO[:30]), flow.client(b"\0", at=29)] == [OPENING, OPENING, "drop out_of_window"]
+    assert flow.client(HELLO[30:]) == YES
+
+
+def test_far_ahead_is_dropped(talk: Talks) -> None:
+    """Beyond a gap nothing past the limit is taken; it will be sent again if it is real (E4)."""
+    flow = talk(max_bytes=1000)
+    assert [flow.opens(), flow.client(HELLO, at=900), flow.client(HELLO, at=1 << 20)] == [
+        OPENING, "drop out_of_window", "drop out_of_window"]
+
+
+def test_urgent_data_is_dropped(talk: Talks) -> None:
+    """A server takes the urgent byte out of the stream and would read another name than we did (E13)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO, flags=ACK | URG)] == [OPENING, "drop malformed"]
+
+
+def test_fin_and_rst_end_nothing(talk: Talks) -> None:
+    """They may never reach the server, so what follows is judged as before (E7)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(BAD[:50]), flow.client(b"", flags=RST), flow.client(b"", flags=FIN | ACK)] == [
+        OPENING] * 4
+    assert flow.client(BAD[50:]) == NO
+
+
+def test_pure_acknowledgements_are_nothing(talk: Talks) -> None:
+    """They decide nothing on either side, in any state."""
+    flow = talk()
+    assert [flow.opens(), flow.client(b""), flow.server(b"")] == [OPENING] * 3
+    assert [flow.client(HELLO), flow.client(b""), flow.server(b"")] == [YES, "confirm need_more", "confirm need_more"]
+
+
+def test_server_payload_before_a_name_is_nothing(talk: Talks) -> None:
+    """A server that speaks first has accepted no name."""
+    flow = talk()
+    assert [flow.opens(), flow.server(b"220 ready\r\n"), flow.client(BAD)] == [OPENING, OPENING, NO]
+
+
+# --- limits ---
+
+
+def test_too_big(talk: Talks) -> None:
+    """A unit longer than the limit is blocked, not forwarded unread (E2)."""
+    flow = talk(max_bytes=2000)
+    head = b"GET / HTTP/1.1\r\nX: "
+    assert [flow.opens(), flow.client(head), flow.client(bytes(1000)), flow.client(bytes(1000))] == [
+        OPENING, OPENING, OPENING, "block too_big"]
+
+
+def test_too_many_segments(talk: Talks) -> None:
+    """A unit in more segments than the limit is blocked, in order or not."""
+    flow = talk(max_segments=8)
+    flow.opens()
+    assert flow.clients(*(HELLO[n : n + 1] for n in range(9))) == [OPENING] * 8 + ["block too_big"]
+    gaps = talk(max_segments=8)
+    gaps.opens()
+    assert [gaps.client(b"x", at=2 * n) for n in range(1, 10)] == [OPENING] * 8 + ["block too_big"]
+
+
+def test_too_late(talk: Talks) -> None:
+    """A unit that drips past the timeout is blocked; a flow that says nothing is not (E11)."""
+    flow = talk(timeout=30.0)
+    flow.opens()
+    flow.now += 1000
+    assert flow.client(HELLO[:10]) == OPENING
+    flow.now += 30
+    assert flow.client(HELLO[10:20]) == OPENING
+    flow.now += 1
+    assert flow.client(HELLO[20:]) == "block timeout"
+    kept = talk(timeout=30.0)
+    kept.opens()
+    assert kept.client(request(ALLOWED)) == "inspect default"
+    kept.now += 1000
+    assert kept.client(request(ALLOWED)) == "inspect default"
+
+
+# --- other protocols, and flows older than the engine ---
+
+
+def test_unknown_protocols_need_an_answer(talk: Talks) -> None:
+    """The server's reply to the bytes shows that it got them; nobody is believed before (E6)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(JUNK), flow.client(b"more")] == [OPENING, "confirm unknown_protocol", "confirm need_more"]
+    assert flow.server(b"what?", at=10, acks=5) == "confirm need_more"
+    assert flow.server(b"what?", at=10, acks=len(JUNK)) == "confirm need_more"
+    assert flow.server(b"huh?", at=0, acks=len(JUNK)) == "accelerate confirmed"
+
+
+def test_unknown_protocols_in_an_allowlist(talk: Talks) -> None:
+    """Where only listed names pass, what has none does not."""
+    flow = talk(exceptions=CLOSED)
+    assert [flow.opens(), flow.client(JUNK)] == [OPENING, "block unknown_protocol"]
+
+
+def test_midstream(talk: Talks) -> None:
+    """A flow whose opening was not seen is what fail.midstream says, unless it names itself."""
+    for data in (JUNK, b"\x17\x03\x03\0\x05hello", HELLO[50:]):
+        assert talk().client(data) == "accelerate midstream"
+        assert talk(exceptions=CLOSED).client(data) == "block midstream"
+    assert talk().client(BAD) == NO
+    assert talk().client(request(BLOCKED)) == NO
+    named = talk()
+    assert [named.client(HELLO), named.server(server_hello())] == [YES, "accelerate confirmed"]
+
+
+def test_a_syn_counts_one(talk: Talks) -> None:
+    """The first byte behind a SYN is the second number (RFC 9293, 3.4)."""
+    assert talk().client(BAD, at=-1, flags=SYN) == NO
+
+
+def test_no_flow_at_all() -> None:
+    """UDP, other transports and broken packets are decided by themselves."""
+    judge = engine()
+    assert line(judge.process(ip(17, udp(b"x")), 0.0)) == "accelerate unknown_protocol"
+    assert line(judge.process(ip(132, bytes(20)), 0.0)) == "accelerate unknown_protocol"
+    assert line(judge.process(ip(6, b""), 0.0)) == "block malformed"
+    assert line(judge.process(ip(6, tcp(b"x"))[:-1], 0.0)) == "block truncated"
+    assert line(judge.process(b"", 0.0)) == "block truncated"
+    assert len(judge.flows) == 0
+
+
+def test_a_rule_without_names_decides_all(six: bool) -> None:
+    """A rule for certain clients needs no name to decide, whatever the protocol."""
+    clients = (ip_network("fd00::/64"), ip_network("10.0.0.0/24"))
+    for data in (JUNK, hello(None), HELLO):
+        judge = Engine(CLASSIFIERS, Policy([Rule("kids", Verdict.BLOCK, (), clients)]), OPEN)
+        flow = Talk(judge, six)
+        assert [flow.opens(), flow.client(data)] == [OPENING, "block rule"]
+
+
+# --- plugins ---
+
+
+def broken(_: bytes) -> Pending:
+    raise ZeroDivisionError
+
+
+BROKEN = Classifier("broken", "x", "1", 1000, broken)
+
+
+def test_a_plugin_that_raises(talk: Talks) -> None:
+    """Its exception comes out; giving up decides the flow, and it stays decided."""
+    for exceptions, end in ((OPEN, "accelerate plugin_error"), (CLOSED, "block plugin_error")):
+        flow = talk(classifiers=[BROKEN], exceptions=exceptions)
+        flow.opens()
+        with pytest.raises(ZeroDivisionError):
+            flow.client(HELLO)
+        packet = flow.packet(True, flow.isn + 1, 0, HELLO, ACK)
+        given_up = flow.engine.give_up(packet, flow.now)
+        assert line(given_up) == end
+        assert [judgement.packets for judgement in given_up.judgements] == [1]
+        assert [flow.client(b"x"), flow.server(b"x")] == [end, end]
+
+
+def test_giving_up_on_anything() -> None:
+    """A reply, an unknown flow, a datagram and no packet at all: each gets a decision."""
+    flow = Talk(engine())
+    flow.opens()
+    reply = flow.packet(False, 1, 1, b"x", ACK)
+    assert line(flow.engine.give_up(reply, 0.0)) == "accelerate plugin_error"
+    assert flow.client(BAD) == "accelerate plugin_error"
+    for packet in (ip(6, tcp(sport=9)), ip(17, udp()), b"", b"\x45"):
+        assert line(flow.engine.give_up(packet, 0.0)) == "accelerate plugin_error"
+
+
+def test_a_plugin_gets_no_more_than_it_needs(talk: Talks) -> None:
+    """A classifier that still has no answer at its own limit has none at all."""
+    patient = Classifier("patient", "x", "1", 20, lambda _: NEED_MORE)
+    flow = talk(classifiers=[patient])
+    assert [flow.opens(), flow.client(bytes(19)), flow.client(b"x")] == [OPENING, OPENING, "confirm unknown_protocol"]
+
+
+def test_a_unit_after_which_nothing_follows(talk: Talks) -> None:
+    """Where a plugin has nothing to confirm and nothing to read on, its first answer decides."""
+    once = Classifier("once", "x", "1", 20, lambda _: Classification("x", (ALLOWED,)))
+    flow = talk(classifiers=[once])
+    assert [flow.opens(), flow.client(b"x")] == [OPENING, "accelerate default"]
+
+
+# --- many flows ---
+
+
+def test_a_forgotten_flow_is_not_midstream(talk: Talks) -> None:
+    """Whoever floods the table with flows does not get an undecided one believed, for as long as one may last (E7)."""
+    flow = talk(max_flows=16)
+    assert [flow.opens(), flow.client(BAD[:50])] == [OPENING, OPENING]
+    for sport in range(16):
+        Talk(flow.engine, flow.six, sport).opens()
+    assert flow.client(BAD[50:]) == "block timeout"
+    flow.now += FlowTable.IDLE + 1
+    assert Talk(flow.engine, flow.six, 99, now=flow.now).client(JUNK) == "accelerate midstream"
+
+
+def test_memory_is_bounded() -> None:
+    """A hundred thousand unfinished ClientHellos cost no more than the first that fill the table."""
+    judge, half, full = engine(max_flows=2048), HELLO[:100], 0
+    opening = tcp(seq=9, ack=1, flags=SYN | ACK, sport=443, dport=1)
+    for n in range(100_000):
+        client = f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"
+        judge.process(ip(6, opening, SERVER, client), 0.0)
+        judge.process(ip(6, tcp(half, seq=1, ack=10, sport=1), client, SERVER), 0.0)
+        if n == 2500:
+            full = sys.getallocatedblocks()
+    assert len(judge.flows) == 2048
+    assert sys.getallocatedblocks() < full + 2048
+    assert sum(len(flow.stream.head) for flow in judge.flows) == 2048 * len(half)
+
+
+packets = st.binary(max_size=100) | st.builds(
+    lambda payload, seq, ack, flags, ports, back: ip(
+        6, tcp(payload, seq=seq, ack=ack, flags=flags, sport=ports[back], dport=ports[not back]),
+        *((SERVER, CLIENT) if back else (CLIENT, SERVER))),
+    st.sampled_from([b"", HELLO, BAD, HELLO[:50], HELLO[50:], request(ALLOWED), request(BLOCKED), server_hello(), JUNK,
+                     request(ALLOWED, "Upgrade: x"), request(ALLOWED, "Transfer-Encoding: chunked"), b"5\r\n", b"0\r\n\r\n"])
+    | st.binary(max_size=20),
+    st.sampled_from([0, 1, 50, 51, 192, 193, 1000, (1 << 32) - 1, 1 << 31]), st.sampled_from([0, 1, 100, 193, 1 << 30]),
+    st.sampled_from([0, ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST, URG | ACK]) | st.integers(0, 255),
+    st.sampled_from([(1, 443), (2, 80)]), st.booleans())
+
+
+@given(st.lists(st.tuples(packets, st.floats(0, 50)), max_size=30), st.booleans(), st.binary(max_size=3), st.integers(0, 60))
+def test_any_packets_have_a_decision(script: list[tuple[bytes, float]], strict: bool, patch: bytes, at: int) -> None:
+    """Whatever packets come in whatever order, whole or damaged: one decision each, and never an exception."""
+    judge, now = engine(strict=strict, max_flows=16, max_segments=8), 0.0
+    for n, (packet, passed) in enumerate(script):
+        now += passed
+        data = packet if n % 2 else packet[:at] + patch + packet[at + len(patch) :]
+        decision = judge.process(data, now)
+        assert isinstance(decision, Decision)
+        assert decision.verdict is not Verdict.UNSEEN
+        assert decision.reason in Reason
+        assert len(judge.flows) <= 16
