@@ -29,7 +29,11 @@ def dump(field: MarkField, verdict: Verdict | None = None, family: int = socket.
 
 
 def watch() -> Iterator[Event]:
-    """Changes of entries from this call on, as the kernel makes them, without end. Raises OSError, Malformed."""
+    """Changes of entries from this call on, as the kernel makes them, without end. Raises OSError, Malformed.
+
+    An entry that is older than the first listener tells nothing but its end, unless net.netfilter.nf_conntrack_events
+    is 1 (nf_conntrack_ecache.c: nf_ct_ecache_ext_add).
+    """
     kernel = Netlink()
     kernel.join(*ctnetlink.GROUPS, buffer=_EVENT_BUFFER)
     return _events(kernel)
@@ -59,7 +63,7 @@ class Conntrack:
         self._kernel.change(ctnetlink.NEW, ctnetlink.name(entry) + ctnetlink.mark_attributes(field, verdict))
 
     def delete(self, entry: Entry) -> None:
-        """Forget the entry; not a later one of the same tuple."""
+        """Forget the entry; one that has taken its place is left alone, as far as the id tells."""
         self._kernel.change(ctnetlink.DELETE, ctnetlink.name(entry) + ctnetlink.id_attribute(entry))
 
     def set_marks(self, entries: Iterable[Entry], field: MarkField, verdict: Verdict) -> int:

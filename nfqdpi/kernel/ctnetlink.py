@@ -112,7 +112,7 @@ def name(named: Entry) -> bytes:
 
 
 def id_attribute(named: Entry) -> bytes:
-    """The id, by which the kernel tells an entry from a later one of the same tuple (ctnetlink_del_conntrack)."""
+    """The id, which the kernel compares (ctnetlink_del_conntrack): a hash of tuple and memory place (nf_ct_get_id)."""
     return attribute(_ID, _U32.pack(named.id))
 
 

@@ -1,0 +1,107 @@
+"""Queues as the kernel lists them, and what a full one does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nfqdpi.kernel import queues
+from nfqdpi.lab.namespace import Namespace
+from tests.kernel.listener import Listener
+from tests.kernel.namespaces import fresh
+
+NUMBER = 7
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    with fresh() as built:
+        built.run(f"iptables -A INPUT -p udp --dport 5000 -j NFQUEUE --queue-num {NUMBER}".split())
+        yield built
+
+
+@pytest.fixture
+def receiver(namespace: Namespace) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 5000))
+        bound.settimeout(2)
+        yield bound
+
+
+def send(count: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(count):
+            sender.sendto(b"datagram", ("127.0.0.1", 5000))
+
+
+def received(receiver: socket.socket) -> int:
+    """How many datagrams have arrived; over loopback they have when send returns."""
+    receiver.setblocking(False)
+    count = 0
+    try:
+        while receiver.recv(100):
+            count += 1
+    except BlockingIOError:
+        return count
+    return count
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_full_queue_passes_or_drops(namespace: Namespace, receiver: socket.socket, *, on: bool) -> None:
+    """Of ten packets a queue of four holds four: the others pass at once when it fails open, or are gone. What it
+    holds gets its verdict later in both cases: the flag's message has left nothing behind that disturbs the library."""
+    listener = Listener(namespace, number=NUMBER, length=4)
+    try:
+        listener.pass_when_full(on=on)
+        send(10)
+        held = queues.queues()[NUMBER]
+        assert (held.waiting, held.dropped) == (4, 0 if on else 6)
+        assert received(receiver) == (6 if on else 0)
+        listener.start()
+        receiver.settimeout(2)
+        assert [receiver.recv(100) for _ in range(4)] == [b"datagram"] * 4
+        assert len(listener.packets) == 4
+    finally:
+        listener.close()
+
+
+def test_failing_open_can_be_taken_back(namespace: Namespace, receiver: socket.socket) -> None:
+    """Off after on drops again: the mask names the flag, its value is the choice."""
+    listener = Listener(namespace, number=NUMBER, length=1)
+    try:
+        listener.pass_when_full(on=True)
+        send(3)
+        assert received(receiver) == 2
+        listener.pass_when_full(on=False)
+        send(3)
+        assert received(receiver) == 0
+    finally:
+        listener.close()
+
+
+def test_the_owner_is_found(namespace: Namespace) -> None:
+    """A queue tells who listens; one that nobody listens on is not listed."""
+    assert queues.queues() == {}
+    with Listener(namespace, number=NUMBER):
+        [queue] = queues.queues().values()
+        assert (queue.number, queue.owner) == (NUMBER, os.getpid())
+    assert queues.queues() == {}
+
+
+def test_packets_are_counted(namespace: Namespace, receiver: socket.socket) -> None:
+    """The counter tells all packets that ever entered, judged or not."""
+    with Listener(namespace, number=NUMBER):
+        send(5)
+        assert [receiver.recv(100) for _ in range(5)] == [b"datagram"] * 5
+        time.sleep(0.01)
+        assert queues.queues()[NUMBER].packets == 5
+
+
+def test_the_probe_for_glue_leaves_no_queue(namespace: Namespace) -> None:
+    """Asking the kernel what it can do takes no queue from anybody."""
+    assert queues.glue() in (True, False)
+    assert queues.queues() == {}
