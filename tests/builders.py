@@ -68,8 +68,8 @@ def hello_message(*extensions: bytes, version: int = 0x0303, session: bytes = by
 
 
 def hello(name: str | None, *extra: bytes, quantum: bool = False) -> bytes:
-    """A browser's ClientHello in one record: GREASE, ALPN, TLS 1.3 and the name. ``quantum``: X25519MLKEM768 too, 1.9 kB
-    in all."""
+    """A browser's ClientHello in one record: GREASE, ALPN, TLS 1.3 and the name. ``quantum``: X25519MLKEM768 too,
+    1.9 kB in all."""
     groups = struct.pack("!3H", GREASE, 0x11EC, 0x001D)
     share = struct.pack("!H", 0x11EC) + vector(2, bytes(1216)) if quantum else b""
     share += struct.pack("!H", 0x001D) + vector(2, bytes(32))
@@ -128,8 +128,8 @@ def response(status: str = "200 OK", *fields: str) -> bytes:
 
 def ip(proto: int, body: bytes, src: str = CLIENT, dst: str = SERVER, *, options: bytes = b"", fragment: int = 0,
        chain: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    """A packet of the addresses' IP version around a transport's ``proto`` and ``body``. ``options`` and ``fragment`` are
-    IPv4's (RFC 791, 3.1), ``chain`` the IPv6 extension headers as (number, header without its first byte)."""
+    """A packet of the addresses' IP version around a transport's ``proto`` and ``body``. ``options`` and ``fragment``
+    are IPv4's (RFC 791, 3.1), ``chain`` the IPv6 extension headers as (number, header without its first byte)."""
     source, target = ip_address(src), ip_address(dst)
     if source.version == 4:
         size = 20 + len(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv6Address
 
 import ahocorasick
 import idna
@@ -48,25 +49,32 @@ def _a_labels(name: str, written: str) -> str:
             name = idna.encode(name, uts46=True).decode()
         except idna.IDNAError as error:
             raise ValueError(f"{written!r} is not a domain name: {error}") from None
+    if literal := _ipv6(name):
+        return literal
     labels = name.split(".")
-    # An IPv6 literal is a legal Host, and a rule may name it.
-    if not name or len(name) > _MAX_NAME or (not all(
-        label and len(label) < 64 and _LABEL.issuperset(label)
-        for label in labels
-    ) and ":" not in name):
+    if len(name) > _MAX_NAME or not all(label and len(label) < 64 and _LABEL.issuperset(label) for label in labels):
         raise ValueError(f"{written!r} is not a domain pattern (example.com, =example.com, *.example.com, *word*)")
     return name
 
 
+def _ipv6(name: str) -> str:
+    """An IPv6 literal, which is a legal Host, in its one short form; "" where the name is none."""
+    try:
+        return str(IPv6Address(name)) if ":" in name else ""
+    except AddressValueError:
+        return ""
+
+
 def canonical(name: str) -> str:
-    """A name from the wire as patterns see it: lower case, no trailing dot, A-labels where it was written in UTF-8."""
+    """A name from the wire as patterns see it: lower case, no trailing dot, A-labels where it was written in UTF-8, the
+    short form of an IPv6 literal."""
     name = name.lower().removesuffix(".")
     if not name.isascii():
         try:
             return idna.encode(name, uts46=True).decode()
         except idna.IDNAError:
             return name  # matches nothing but a substring, which is what an impossible name deserves
-    return name
+    return _ipv6(name) or name
 
 
 class PatternIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -60,7 +61,7 @@ def test_cut_anywhere(cuts: list[int]) -> None:
     edges = [0, *sorted(cut for cut in set(cuts) if cut < len(data)), len(data)]
     flow = Talk(engine())
     flow.opens()
-    answers = flow.clients(*(data[low:high] for low, high in zip(edges, edges[1:], strict=False)))
+    answers = flow.clients(*(data[low:high] for low, high in pairwise(edges)))
     assert answers[-1] == NO
     assert NO not in answers[:-1]
     assert [j.outcome.verdict.blocks for j in flow.judgements] == [False, False, True]
@@ -196,6 +197,7 @@ def test_watched_hosts(talk: Talks) -> None:
 def test_any_blocked_name_blocks(talk: Talks) -> None:
     """Servers differ in which of several names they take."""
     for data in (request(ALLOWED, f"Host: {BLOCKED}"), request(ALLOWED, target=f"http://{BLOCKED}/"),
-                 request(BLOCKED, target=f"http://{ALLOWED}/"), request(ALLOWED, method="CONNECT", target=f"{BLOCKED}:80")):
+                 request(BLOCKED, target=f"http://{ALLOWED}/"),
+                 request(ALLOWED, method="CONNECT", target=f"{BLOCKED}:80")):
         flow = talk()
         assert [flow.opens(), flow.client(data)] == [OPENING, NO]

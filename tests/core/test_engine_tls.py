@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -131,7 +132,7 @@ def test_any_pieces_in_any_order(name: str, cuts: list[int], order: object, twic
     """Many pieces, shuffled and repeated, decide as the whole does, with the piece that makes it whole."""
     data, flow = BIG[name], Talk(engine(), isn=isn)
     edges = [0, *sorted(set(cuts)), len(data)]
-    pieces = list(zip(edges, edges[1:], strict=False))
+    pieces = list(pairwise(edges))
     pieces += [pieces[n % len(pieces)] for n in twice]
     order.shuffle(pieces)  # type: ignore[attr-defined]  # hypothesis's own random
     flow.opens()
@@ -179,7 +180,8 @@ def test_watched_names_stay_in_the_queue(talk: Talks) -> None:
 def test_a_second_hello_before_the_reply(talk: Talks) -> None:
     """A server that will ask for another hello reads it at once if it is there already: it must not be."""
     flow = talk()
-    assert [flow.opens(), *flow.clients(hello(ALLOWED), hello(BLOCKED))] == [OPENING, "confirm default", "block malformed"]
+    assert [flow.opens(), *flow.clients(hello(ALLOWED), hello(BLOCKED))] == [
+        OPENING, "confirm default", "block malformed"]
     together = talk()
     assert [together.opens(), together.client(hello(ALLOWED) + hello(BLOCKED))] == [OPENING, "block malformed"]
     ahead = talk()

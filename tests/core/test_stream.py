@@ -73,9 +73,9 @@ def test_any_cut_order_repetition_and_overlap(base: int, cuts: list[tuple[int, i
         assert stream.add((base + offset) % WRAP, bytes(payload)) is model.add(offset, bytes(payload))
         assert stream.head == model.head()
         if stream.head and data.draw(st.integers(0, 3), label="judge where 0") == 0:
-            length, skip = data.draw(st.integers(1, len(stream.head))), data.draw(st.sampled_from([0, 0, 1, 9, 40]))
-            stream.advance(length, skip)
-            model.advance(length, skip)
+            unit, skip = data.draw(st.integers(1, len(stream.head))), data.draw(st.sampled_from([0, 0, 1, 9, 40]))
+            stream.advance(unit, skip)
+            model.advance(unit, skip)
             assert (stream.start, stream.head) == (model.start, model.head())
 
 

@@ -152,7 +152,8 @@ def test_no_chunk() -> None:
     """A chunk's header that never ends is not waited for."""
     reader = unit(request("a.example", "Transfer-Encoding: chunked")).then
     assert reader is not None
-    for data in (b"g\r\n", b"1" * 17 + b"\r\n", b"5\n", b"5;\nx\r\n", b"\r\n", b"0\r\n\n", b"0\r\nA: b\rC: d\r\n\r\n", b"0\r\nA: b\n"):
+    for data in (b"g\r\n", b"1" * 17 + b"\r\n", b"5\n", b"5;\nx\r\n", b"\r\n", b"0\r\n\n", b"0\r\nA: b\rC: d\r\n\r\n",
+                 b"0\r\nA: b\n"):
         found = settles(reader, data)
         assert isinstance(found, Classification), data
         assert found.flaw
@@ -187,8 +188,9 @@ def test_upgrades() -> None:
 
 
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([
-    b"GET", b" ", b"/", b"HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host:", b"a.example", b"\0", b"Transfer-Encoding: chunked",
-    b"Content-Length: 3", b"0", b"5;", b"Upgrade: x", b"\t", b":"]), max_size=25).map(b"".join))
+    b"GET", b" ", b"/", b"HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host:", b"a.example", b"\0",
+    b"Transfer-Encoding: chunked", b"Content-Length: 3", b"0", b"5;", b"Upgrade: x", b"\t", b":"]),
+    max_size=25).map(b"".join))
 def test_any_bytes_have_an_answer(data: bytes) -> None:
     """Whatever a client sends: never an exception, and every reader behind a unit is as total as the first."""
     readers = [classify]

@@ -1,0 +1,52 @@
+"""Who may import whom (the package's imports run one way)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "nfqdpi"
+IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "threading", "asyncio", "subprocess", "pathlib",
+          "io", "tempfile", "signal", "select"}
+ALLOWED = {
+    "core": {"nfqdpi.core"},
+    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire"},
+    "policy": {"nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield str(node.module)
+
+
+def files(room: str) -> list[Path]:
+    return sorted((PACKAGE / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [path for room in ALLOWED for path in files(room)],
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_what_it_may(path: Path) -> None:
+    """Core, plugins and policy import the standard library and what is listed above; nothing that is the world."""
+    room = path.relative_to(PACKAGE).parts[0]
+    for module in imports(path):
+        top = module.partition(".")[0]
+        listed = any(module == name or module.startswith(f"{name}.") for name in ALLOWED[room])
+        assert listed or (top in sys.stdlib_module_names and top not in IMPURE), module
+
+
+def test_the_core_calls_nothing_of_the_world() -> None:
+    """Neither files nor input: what needs no import is not used either."""
+    for path in files("core"):
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}, path
