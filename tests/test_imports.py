@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "nfqdpi"
-IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "threading", "asyncio", "subprocess", "pathlib",
-          "io", "tempfile", "signal", "select"}
+IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "threading", "asyncio", "subprocess",
+          "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
     "core": {"nfqdpi.core"},
     "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire"},

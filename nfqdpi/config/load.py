@@ -94,10 +94,10 @@ class _Reading:
         self.problems.append(f"{where}: {name}: {reason}")
 
     def struct(self, kind: Any, table: object, path: KeyPath) -> Any:
-        """The struct, or its defaults where a key had a problem (which is then on record)."""
+        """The struct, or None where it had a problem (which is then on record)."""
         if not isinstance(table, dict):
             self.problem(path, "expected a table")
-            return kind()
+            return None
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         values = {}
         before = len(self.problems)
@@ -133,9 +133,11 @@ class _Reading:
             self.problem(("marks", "mask"), str(error))
         if config.queue.first + config.worker_count > 1 << 16:
             self.problem(("queue", "first"), "queue numbers end at 65535")
-        names = {group.name for group in config.group}
-        if len(names) < len(config.group):
-            self.problem(("group",), "two groups have the same name")
+        names: set[str] = set()
+        for number, one in enumerate(config.group):
+            if one.name in names:
+                self.problem(("group", number, "name"), f"another group is named {one.name!r}")
+            names.add(one.name)
         for number, rule in enumerate(config.rule):
             for group in rule.groups:
                 if group not in names:
