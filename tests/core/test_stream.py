@@ -124,7 +124,8 @@ def test_opaque_bytes_are_not_kept() -> None:
 def test_early_bytes_meet_the_skip() -> None:
     """Bytes that came before the unit in front was judged are cut where the next unit starts."""
     stream = buffer()
-    stream.add(6, b"bodynext")
+    stream.add(6, b"bo")
+    stream.add(9, b"ynext")
     stream.add(20, b"later")
     stream.add(0, b"hea")
     assert stream.add(3, b"d:") is Added.NEW
