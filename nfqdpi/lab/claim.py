@@ -14,7 +14,7 @@ from nfqdpi.lab.namespace import LabError, Namespace, ip
 
 STATE = Path("/run/nfqdpi-lab")
 PREFIX = "nfqdpi-lab-"
-ROLES = ("client", "gateway", "server")
+ROLES = ("client", "gateway", "router", "server")
 _STANDING = "standing"
 
 

@@ -1,7 +1,11 @@
-"""The lab's network: client - gateway - server, IPv4 and IPv6, in three namespaces of its own.
+"""The lab's network: client - gateway - router - server, IPv4 and IPv6, in four namespaces of its own.
 
-    client eth0 192.0.2.2 ── lan0 192.0.2.1 gateway wan0 198.51.100.1 ── eth0 198.51.100.2 server
-         2001:db8:1::2        2001:db8:1::1        2001:db8:2::1         2001:db8:2::2
+    client eth0 192.0.2.2 ── lan0 192.0.2.1 gateway wan0 203.0.113.2 ──┐
+         2001:db8:1::2        2001:db8:1::1        2001:db8:3::2       │
+    server eth0 198.51.100.2 ── down0 198.51.100.1 router up0 203.0.113.1
+         2001:db8:2::2          2001:db8:2::1        2001:db8:3::1
+
+The router is the internet in one hop: a packet may die between the gateway, which saw it, and the server.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from ipaddress import ip_network
 from itertools import product
 from pathlib import Path
 from typing import Literal, Self
@@ -21,7 +26,9 @@ Family = Literal[4, 6]
 # Addresses for documentation: RFC 5737 and RFC 3849.
 CLIENT: dict[Family, str] = {4: "192.0.2.2", 6: "2001:db8:1::2"}
 LAN: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8:1::1"}
-WAN: dict[Family, str] = {4: "198.51.100.1", 6: "2001:db8:2::1"}
+WAN: dict[Family, str] = {4: "203.0.113.2", 6: "2001:db8:3::2"}
+_UP: dict[Family, str] = {4: "203.0.113.1", 6: "2001:db8:3::1"}
+_DOWN: dict[Family, str] = {4: "198.51.100.1", 6: "2001:db8:2::1"}
 SERVER: dict[Family, str] = {4: "198.51.100.2", 6: "2001:db8:2::2"}
 _PREFIX_LENGTH: dict[Family, int] = {4: 24, 6: 64}
 _DISCARD = 9  # a port that nobody listens on
@@ -31,14 +38,14 @@ _UP_TIMEOUT = 5.0  # seconds
 
 
 class Lab:
-    """The namespaces ``client``, ``gateway`` and ``server``, routed and ready; on leaving, all of it goes.
+    """The namespaces ``client``, ``gateway``, ``router`` and ``server``, routed and ready; on leaving, all of it goes.
 
     ``name`` begins with ``nfqdpi-lab-`` and names the namespaces and the directory ``state``. Raises LabError.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name or f"{claim.PREFIX}{os.getpid()}"
-        self.client, self.gateway, self.server = (Namespace(f"{self.name}-{role}") for role in claim.ROLES)
+        self.client, self.gateway, self.router, self.server = (Namespace(f"{self.name}-{role}") for role in claim.ROLES)
         self._lock = -1
 
     @property
@@ -65,21 +72,30 @@ class Lab:
         self._lock = -1
 
     def _build(self) -> None:
-        for namespace in (self.client, self.gateway, self.server):
+        for namespace in (self.client, self.gateway, self.router, self.server):
             namespace.add()
             # No duplicate address detection, which takes a second; of the link-local addresses too.
             namespace.set(ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
+        for namespace in (self.gateway, self.router):
+            namespace.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         self.gateway.configure(
             "link set lo up",
             f"link add lan0 type veth peer name eth0 netns {self.client.name}",
-            f"link add wan0 type veth peer name eth0 netns {self.server.name}",
+            f"link add wan0 type veth peer name up0 netns {self.router.name}",
             *_interface("lan0", LAN),
             *_interface("wan0", WAN),
+            *_default_route(_UP),
+        )
+        self.router.configure(
+            f"link add down0 type veth peer name eth0 netns {self.server.name}",
+            *_interface("up0", _UP),
+            *_interface("down0", _DOWN),
+            *(f"route add {_network(LAN, family)} via {WAN[family]}" for family in LAN),
         )
         self.client.configure("link set lo up", *_interface("eth0", CLIENT), *_default_route(LAN))
-        self.server.configure("link set lo up", *_interface("eth0", SERVER), *_default_route(WAN))
-        self.gateway.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
-        links = ((self.client, "eth0"), (self.gateway, "lan0"), (self.gateway, "wan0"), (self.server, "eth0"))
+        self.server.configure("link set lo up", *_interface("eth0", SERVER), *_default_route(_DOWN))
+        links = ((self.client, "eth0"), (self.gateway, "lan0"), (self.gateway, "wan0"), (self.router, "up0"),
+                 (self.router, "down0"), (self.server, "eth0"))
         for (namespace, link), family in product(links, SERVER):
             # Not a second's wait where the question for a neighbour met a link that was not awake yet.
             namespace.set(**{f"ipv{family}__neigh__{link}__retrans_time_ms": _NEIGHBOUR_MS})
@@ -104,6 +120,10 @@ class Lab:
                     if time.monotonic() > deadline:
                         raise LabError(f"IPv{family} of {self.name} is not up after {_UP_TIMEOUT:.0f} s") from error
                     time.sleep(_PROBE)
+
+
+def _network(addresses: dict[Family, str], family: Family) -> str:
+    return str(ip_network(f"{addresses[family]}/{_PREFIX_LENGTH[family]}", strict=False))
 
 
 def _interface(name: str, addresses: dict[Family, str]) -> list[str]:

@@ -122,7 +122,7 @@ def test_leaving_leaves_nothing() -> None:
     with Lab(OTHER) as lab:
         WebServer(lab.server, lab.state / "web", ["allowed.example"])
         (nginx, *_) = lab.server.pids()
-        assert len(namespaces(OTHER)) == 3
+        assert len(namespaces(OTHER)) == 4
     assert namespaces(OTHER) == []
     assert not lab.state.exists()
     assert not alive(nginx)
@@ -134,12 +134,12 @@ def test_the_next_run_cleans_up_after_a_killed_one(lab: Lab) -> None:
     holder = hold_a_lab()
     (sleeper,) = Lab(OTHER).client.pids()
     kill(holder)
-    assert len(namespaces(OTHER)) == 3
+    assert len(namespaces(OTHER)) == 4
     with Lab(f"{lab.name}-next"):
         assert namespaces(OTHER) == []
         assert not (claim.STATE / OTHER).exists()
         assert not alive(sleeper)
-        assert len(namespaces(lab.name)) >= 3  # ours is alive and stays
+        assert len(namespaces(lab.name)) >= 4  # ours is alive and stays
 
 
 def test_a_namespace_without_its_files_is_cleaned_too(lab: Lab) -> None:
@@ -157,7 +157,7 @@ def test_a_live_lab_is_not_taken() -> None:
             pass
         with pytest.raises(LabError, match="still running"):
             claim.remove(OTHER)
-        assert len(namespaces(OTHER)) == 3
+        assert len(namespaces(OTHER)) == 4
     finally:
         kill(holder)
         claim.remove(OTHER)
@@ -168,7 +168,7 @@ def test_a_standing_lab_stays_until_it_is_replaced_or_removed(lab: Lab) -> None:
     with Lab(OTHER) as standing:
         standing.leave_standing()
     with Lab(f"{lab.name}-next"):
-        assert len(namespaces(OTHER)) == 3
+        assert len(namespaces(OTHER)) == 4
     (standing.state / "trace").touch()
     with Lab(OTHER) as again:
         assert not (again.state / "trace").exists()
