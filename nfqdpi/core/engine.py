@@ -12,9 +12,10 @@ from typing import assert_never
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Classify, Pending, Reply, Step
 from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Policy
-from nfqdpi.core.flow import Flow, FlowTable
+from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.stream import Added, StreamBuffer
+from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
@@ -27,8 +28,9 @@ _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
-# E13: a server takes the urgent byte out of the stream, and so reads another one than we would.
-_URGENT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
+# E13: a server takes the urgent byte out of the stream, and discards a segment that is signed where it expects none:
+# either way it would read another stream than we.
+_UNFIT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 
 
 class Engine:
@@ -103,13 +105,13 @@ class Engine:
         flow.packets += 1
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
-        self.flows.touch(flow, now)
         flow.acked = segment.ack
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         if not segment.payload or not flow.readers:
+            self.flows.touch(flow, now)
             return waiting
-        if self.strict and segment.flags & Flags.URG:
-            return _URGENT
+        if self.strict and (segment.flags & Flags.URG or segment.signed):
+            return _UNFIT
         return self._record(flow, segment, waiting, now)
 
     def _record(self, flow: Flow, segment: Segment, waiting: Decision, now: float) -> Decision:
@@ -117,7 +119,9 @@ class Engine:
         seq = segment.seq + bool(segment.flags & _SYN)
         if flow.held_from is not None and flow.stream.offset(seq) + len(segment.payload) > flow.held_from:
             return _OUTSIDE  # it will be sent again, after the server has spoken
-        match flow.stream.add(seq, segment.payload):
+        added = flow.stream.add(seq, segment.payload)
+        self.flows.touch(flow, now)
+        match added:
             case Added.NEW:
                 return self._grown(flow, waiting, now)
             case Added.SEEN:
@@ -179,7 +183,7 @@ class Engine:
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
         if found.flaw:
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
-            reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(now)
+            reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(flow, now)
             return self._except(flow, reason, flow.key, now, found)
         outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
@@ -198,7 +202,7 @@ class Engine:
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
-            return self._except(flow, self._headless(now), flow.key, now)
+            return self._except(flow, self._headless(flow, now), flow.key, now)
         outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
@@ -209,9 +213,9 @@ class Engine:
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
         return self._decide(flow, outcome, None, now)
 
-    def _headless(self, now: float) -> Reason:
+    def _headless(self, flow: Flow, now: float) -> Reason:
         """Why a flow without its opening makes no sense: it is older than we are, or was crowded out (E7)."""
-        return Reason.TIMEOUT if now - self.flows.crowded < FlowTable.IDLE else Reason.MIDSTREAM
+        return Reason.TIMEOUT if self.flows.crowded(flow.key.src, now) else Reason.MIDSTREAM
 
     def _ask(self, names: tuple[str, ...], nameless: Reason, client: bytes) -> Outcome:
         """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""

@@ -16,6 +16,8 @@ _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF  # RFC 791, 3.1: MF and the fragment offset
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION = 0, 43, 44, 51, 60  # RFC 8200, 4; RFC 4302
 _EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION))
 _IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER, _UDP_HEADER = 20, 40, 20, 8
+_END_OF_OPTIONS, _NO_OPERATION, _SHORTEST_OPTION = 0, 1, 2  # RFC 9293, 3.2
+_SIGNATURES = frozenset((19, 29))
 
 # --- our limits ---
 _MOST_EXTENSIONS = 8  # headers; RFC 8200, 4.1 knows six in the order it recommends
@@ -59,6 +61,22 @@ class Segment(NamedTuple):
     flags: int
     options: bytes
     payload: bytes
+
+    @property
+    def signed(self) -> bool:
+        """True with an MD5 or authentication option (RFC 2385, RFC 5925), read as tcp_parse_options() reads them."""
+        options = self.options
+        at, end = 0, len(options)
+        while at < end and (kind := options[at]) != _END_OF_OPTIONS:
+            if kind in _SIGNATURES:
+                return True
+            if kind == _NO_OPERATION:
+                at += 1
+            elif at + 1 < end and options[at + 1] >= _SHORTEST_OPTION:
+                at += options[at + 1]
+            else:
+                break  # broken: Linux reads no further either
+        return False
 
 
 class Datagram(NamedTuple):

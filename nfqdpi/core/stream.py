@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 _SEQ_BITS = 1 << 32
 _SEQ_HALF = 1 << 31
+_PIECE = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place in a list
 
 _MOST_JUDGED = 512  # units kept to compare with; each costs about 130 bytes beside its own
 
@@ -100,6 +101,12 @@ class StreamBuffer:
         self._ahead = kept
         self._segments = len(kept) + bool(self.head)
         self._close_gaps()
+
+    @property
+    def memory(self) -> int:
+        """Bytes on record, each piece with what it costs to keep one."""
+        pieces = len(self._behind) + len(self._ahead)
+        return len(self.head) + self._behind_bytes + sum(len(data) for _, data in self._ahead) + pieces * _PIECE
 
     def clear(self) -> None:
         """Give the bytes back: nothing more will be read or compared."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, Pending
 from nfqdpi.core.decision import Decision
 from nfqdpi.core.engine import Engine
-from nfqdpi.core.flow import FlowTable
+from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
 from tests.builders import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, URG, hello, ip, request, server_hello, tcp, udp
@@ -136,6 +136,13 @@ def test_urgent_data_is_dropped(talk: Talks) -> None:
     """A server takes the urgent byte out of the stream and would read another name than we did (E13)."""
     flow = talk()
     assert [flow.opens(), flow.client(HELLO, flags=ACK | URG)] == [OPENING, "drop malformed"]
+
+
+def test_signed_data_is_dropped(talk: Talks) -> None:
+    """A server that expects no signature discards the segment, and would read the next copy of its bytes (E13)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(HELLO, options=b"\x13\x12" + bytes(18)), flow.client(BAD, at=0)] == [
+        OPENING, "drop malformed", "block rule"]
 
 
 def test_fin_and_rst_end_nothing(talk: Talks) -> None:
@@ -316,14 +323,14 @@ def test_a_forgotten_flow_is_not_midstream(talk: Talks) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """A hundred thousand unfinished ClientHellos cost no more than the first that fill the table."""
+    """Twenty thousand unfinished ClientHellos cost no more than the first that fill the table."""
     judge, half, full = engine(max_flows=2048), HELLO[:100], 0
     opening = tcp(seq=9, ack=1, flags=SYN | ACK, sport=443, dport=1)
-    for n in range(100_000):
+    for n in range(20_000):
         client = f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"
         judge.process(ip(6, opening, SERVER, client), 0.0)
         judge.process(ip(6, tcp(half, seq=1, ack=10, sport=1), client, SERVER), 0.0)
-        if n == 2500:
+        if n == 8000:  # what is remembered of evicted flows is full as well
             full = sys.getallocatedblocks()
     assert len(judge.flows) == 2048
     assert sys.getallocatedblocks() < full + 2048

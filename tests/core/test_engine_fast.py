@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nfqdpi.core.flow import FlowTable
+from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
 from tests.builders import hello, request
 from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, SILENT, WATCHED, Talk

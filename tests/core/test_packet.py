@@ -139,3 +139,21 @@ def test_flags_are_read_as_they_stand() -> None:
     assert isinstance(segment, Segment)
     assert segment.flags == 0xFF
     assert segment.flags & PSH
+
+
+@pytest.mark.parametrize(("options", "signed"), [
+    pytest.param(b"\x13\x12" + bytes(16) + b"\x01\x01", True, id="MD5"),
+    pytest.param(b"\x01\x01\x1d\x10" + bytes(14) + b"\x01\x01", True, id="authentication, behind padding"),
+    pytest.param(b"\x01\x01\x08\x0a" + bytes(8), False, id="timestamps"),
+    pytest.param(b"\xfd\x04\x12\x34", False, id="an unknown one"),
+    pytest.param(b"\x00\x13\x12\x00", False, id="behind the end"),
+    pytest.param(b"\xfe\x00\x13\x12", False, id="behind a broken one"),
+    pytest.param(b"\x01\x01\x01\x08", False, id="cut"),
+    pytest.param(b"", False, id="none"),
+])
+def test_signed_segments_are_seen_as_linux_sees_them(options: bytes, signed: bool) -> None:
+    """An MD5 or authentication option is found where Linux finds it, and nowhere else."""
+    segment = parse(ip(6, tcp(b"abc", options=options)))
+    assert isinstance(segment, Segment)
+    assert segment.signed is signed
+    assert segment.payload == b"abc"

@@ -56,11 +56,12 @@ class Talk:
         """The server's SYN+ACK."""
         return self._line(self.packet(False, self.server_isn, self.isn + 1, b"", SYN | ACK))
 
-    def client(self, payload: bytes, *, at: int | None = None, flags: int = ACK | PSH) -> str:
+    def client(self, payload: bytes, *, at: int | None = None, flags: int = ACK | PSH, options: bytes = b"") -> str:
         """A segment of the client's."""
         offset = self.sent if at is None else at
         self.sent = max(self.sent, offset + len(payload))
-        return self._line(self.packet(True, self.isn + 1 + offset, self.server_isn + 1 + self.received, payload, flags))
+        ack = self.server_isn + 1 + self.received
+        return self._line(self.packet(True, self.isn + 1 + offset, ack, payload, flags, options))
 
     def clients(self, *payloads: bytes) -> list[str]:
         """Several segments of the client's, one behind the other."""
@@ -77,12 +78,14 @@ class Talk:
         """A segment of the server's that the rules do not queue."""
         self.received += len(payload)
 
-    def packet(self, from_client: bool, seq: int, ack: int, payload: bytes, flags: int) -> bytes:
+    def packet(  # noqa: PLR0913, PLR0917  a packet has as many parts
+        self, from_client: bool, seq: int, ack: int, payload: bytes, flags: int, options: bytes = b""
+    ) -> bytes:
         ends = (CLIENT6, SERVER6) if self.six else (CLIENT, SERVER)
         ports = (self.sport, self.dport)
         src, dst = ends if from_client else ends[::-1]
         sport, dport = ports if from_client else ports[::-1]
-        return ip(6, tcp(payload, seq=seq, ack=ack, flags=flags, sport=sport, dport=dport), src, dst)
+        return ip(6, tcp(payload, seq=seq, ack=ack, flags=flags, sport=sport, dport=dport, options=options), src, dst)
 
     def _line(self, packet: bytes) -> str:
         decision = self.engine.process(packet, self.now)

@@ -1,0 +1,159 @@
+"""The bounded table of flows: what it holds, what goes first, and what it remembers of what went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+
+from nfqdpi.core.flow import Flow
+from nfqdpi.core.packet import FlowKey
+from nfqdpi.core.verdict import Verdict
+
+_AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
+_LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
+_CLIENTS_REMEMBERED = 4096  # that had a flow evicted
+_RANKING = 32  # evictions between two looks at which client is the heaviest
+
+
+class _Client:
+    """The flows of one client address, least recently used first, and their weight in bytes."""
+
+    __slots__ = ("flows", "weight")
+
+    def __init__(self) -> None:
+        self.flows: dict[FlowKey, Flow] = {}
+        self.weight = 0
+
+
+class FlowTable:
+    """At most ``limit`` flows and ``limit`` times 2 KiB, but never less than 4 MiB.
+
+    Who goes first: accelerated flows, which only linger; then, of the client that holds most bytes, the least recently
+    used. So a client that floods the table evicts itself. A blocked flow stays as long as an undecided one: should its
+    mark get lost, it is still known here.
+
+    No sweep: each insertion looks at two flows of two clients, so that expiry keeps up with opening and the loop never
+    stalls.
+    """
+
+    LINGER = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
+    IDLE = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.memory_limit = max(limit * _AVERAGE_BYTES, _LEAST_MEMORY)
+        self.memory = 0
+        self.evicted = 0
+        self._clients: dict[bytes, _Client] = {}
+        self._count = 0  # flows of all clients
+        self._passed: dict[FlowKey, Flow] = {}  # accelerated ones
+        self._crowded: dict[bytes, float] = {}  # client -> when it last lost a flow that was evidence
+        self._heaviest: _Client | None = None
+        self._ranked = 0
+
+    def __len__(self) -> int:
+        return self._count + len(self._passed)
+
+    def __iter__(self) -> Iterator[Flow]:
+        """The flows that are not accelerated, by client."""
+        for client in self._clients.values():
+            yield from client.flows.values()
+
+    def get(self, key: FlowKey) -> Flow | None:
+        """The flow with this key in the client's direction, decided or not."""
+        client = self._clients.get(key.src)
+        return (client.flows.get(key) if client is not None else None) or self._passed.get(key)
+
+    def open(self, flow: Flow) -> None:
+        """Add a flow in place of any with its key; make room first."""
+        self.forget(flow.key)
+        self._age(flow.key.src, flow.seen)
+        while len(self) >= self.limit:
+            self._evict(flow.seen)
+        self._add(flow)
+
+    def touch(self, flow: Flow, now: float) -> None:
+        """A packet of an undecided flow: it is the last of its client's to go now, and weighs what it weighs now."""
+        flow.seen = now
+        client = self._clients[flow.key.src]
+        client.flows[flow.key] = client.flows.pop(flow.key)
+        grown = flow.memory - flow.weight
+        flow.weight += grown
+        client.weight += grown
+        self.memory += grown
+        while self.memory > self.memory_limit and self._count > 1:
+            self._evict(now)
+
+    def decide(self, flow: Flow, now: float) -> None:
+        """The flow is decided: it stays without its bytes."""
+        self.forget(flow.key)
+        flow.seen = now
+        flow.stream.clear()
+        flow.server = None
+        if flow.verdict is Verdict.ACCELERATE:
+            self._passed[flow.key] = flow
+        else:
+            self._add(flow)
+
+    def forget(self, key: FlowKey) -> None:
+        """Drop the flow, if there."""
+        self._passed.pop(key, None)
+        client = self._clients.get(key.src)
+        if client is not None and (flow := client.flows.pop(key, None)) is not None:
+            self._count -= 1
+            self.memory -= flow.weight
+            client.weight -= flow.weight
+            if not client.flows:
+                del self._clients[key.src]
+
+    def crowded(self, client: bytes, now: float) -> bool:
+        """True where a flow of this client may be one that was evicted while it was evidence (E7)."""
+        return now - self._crowded.get(client, -inf) < self.IDLE
+
+    def _add(self, flow: Flow) -> None:
+        client = self._clients.get(flow.key.src)
+        if client is None:
+            client = self._clients[flow.key.src] = _Client()
+        client.flows[flow.key] = flow
+        flow.weight = flow.memory
+        client.weight += flow.weight
+        self.memory += flow.weight
+        self._count += 1
+
+    def _evict(self, now: float) -> None:
+        if self._passed:
+            del self._passed[next(iter(self._passed))]
+            return
+        flow = next(iter(self._victim().flows.values()))
+        self.forget(flow.key)
+        self.evicted += 1
+        if flow.since is not None or flow.verdict.blocks:
+            self._crowded.pop(flow.key.src, None)
+            self._crowded[flow.key.src] = now
+            if len(self._crowded) > _CLIENTS_REMEMBERED:
+                del self._crowded[next(iter(self._crowded))]
+
+    def _victim(self) -> _Client:
+        """The heaviest client, as of a few evictions ago: finding it costs a look at all of them."""
+        if self._heaviest is None or not self._heaviest.flows or self._ranked >= _RANKING:
+            self._heaviest = max(self._clients.values(), key=lambda client: client.weight)
+            self._ranked = 0
+        self._ranked += 1
+        return self._heaviest
+
+    def _age(self, source: bytes, now: float) -> None:
+        """Forget what has expired: among the accelerated, of this client, and of the one whose turn it is."""
+        self._expire(self._passed, self.LINGER, now)
+        if source in self._clients:
+            self._expire(self._clients[source].flows, self.IDLE, now)
+        turn = next(iter(self._clients), None)
+        if turn is not None:
+            self._clients[turn] = self._clients.pop(turn)
+            self._expire(self._clients[turn].flows, self.IDLE, now)
+
+    def _expire(self, flows: dict[FlowKey, Flow], life: float, now: float) -> None:
+        for _ in range(2):
+            oldest = next(iter(flows.values()), None)
+            if oldest is None or now - oldest.seen <= life:
+                break
+            self.forget(oldest.key)

@@ -1,0 +1,164 @@
+"""The table of flows: bounded, aged, least recently used first to go."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfqdpi.core.flow import Flow
+from nfqdpi.core.packet import FlowKey
+from nfqdpi.core.stream import StreamBuffer
+from nfqdpi.core.table import FlowTable
+from nfqdpi.core.verdict import Verdict
+
+
+def flow(client: int, now: float = 0.0, port: int = 1) -> Flow:
+    """A flow of a client."""
+    return Flow(FlowKey(client.to_bytes(4, "big"), bytes(4), port, 443, 6), StreamBuffer(0, 1 << 20, 10), (), now)
+
+
+def decide(table: FlowTable, decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
+    decided.verdict = verdict
+    table.decide(decided, now)
+
+
+def test_a_full_table_forgets_the_accelerated_first() -> None:
+    """An accelerated flow is only a convenience; any other is evidence."""
+    table = FlowTable(2)
+    first, second, third = flow(1), flow(2), flow(3)
+    table.open(first)
+    table.open(second)
+    decide(table, second, Verdict.ACCELERATE)
+    table.open(third)
+    assert [table.get(f.key) for f in (first, second, third)] == [first, None, third]
+    assert table.evicted == 0
+
+
+def test_then_the_least_recently_used_of_the_heaviest_client() -> None:
+    """A packet makes its flow the last of its client's to go, and an undecided flow that goes is counted."""
+    table = FlowTable(3)
+    first, second, other = flow(1), flow(1, port=2), flow(2)
+    for one in (other, first, second):
+        table.open(one)
+    table.touch(first, 1.0)
+    table.open(flow(3))
+    assert [table.get(f.key) for f in (first, second, other)] == [first, None, other]
+    assert table.evicted == 1
+
+
+def test_a_flood_evicts_itself() -> None:
+    """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious."""
+    table = FlowTable(64)
+    modest = [flow(2, port=port) for port in range(1, 9)]
+    for one in modest:
+        table.open(one)
+    for port in range(1, 1000):
+        greedy = flow(1, port=port)
+        table.open(greedy)
+        greedy.since = 0.0
+        table.touch(greedy, 0.0)
+    assert all(table.get(one.key) is one for one in modest)
+    assert table.crowded(flow(1).key.src, 1.0)
+    assert not table.crowded(flow(2).key.src, 1.0)
+    assert not table.crowded(flow(1).key.src, FlowTable.IDLE)
+
+
+def test_few_flows_with_much_on_record() -> None:
+    """The bytes are bounded like the flows: the client that holds most of them loses its oldest."""
+    table = FlowTable(1000)
+    small = flow(2)
+    table.open(small)
+    for port in range(1, 40):
+        big = flow(1, port=port)
+        table.open(big)
+        big.stream.add(0, bytes(200_000))
+        table.touch(big, 0.0)
+        assert table.memory <= table.memory_limit
+    assert table.get(small.key) is small
+    assert table.get(flow(1, port=1).key) is None
+    assert table.memory == sum(one.memory for one in table)
+
+
+def test_losses_are_remembered_of_so_many_clients() -> None:
+    """The memory of who lost a flow is bounded, too; the latest stay."""
+    table = FlowTable(1)
+    for number in range(5000):
+        one = flow(number)
+        one.since = 0.0
+        table.open(one)
+    assert table.crowded(flow(4998).key.src, 1.0)
+    assert not table.crowded(flow(0).key.src, 1.0)
+
+
+def test_accelerated_flows_linger_then_go() -> None:
+    """What queued up behind the deciding packet still finds the decision."""
+    table = FlowTable(10)
+    decided = flow(1)
+    table.open(decided)
+    decide(table, decided, Verdict.ACCELERATE)
+    table.open(flow(2, FlowTable.LINGER))
+    assert table.get(decided.key) is decided
+    table.open(flow(3, FlowTable.LINGER + 1))
+    assert table.get(decided.key) is None
+
+
+def test_blocked_flows_stay() -> None:
+    """A blocked flow whose mark gets lost (E8, or a tuple that conntrack forgets) is still known as blocked."""
+    table = FlowTable(10)
+    blocked = flow(1)
+    table.open(blocked)
+    decide(table, blocked, Verdict.BLOCK)
+    table.open(flow(2, FlowTable.IDLE))
+    assert table.get(blocked.key) is blocked
+
+
+def test_idle_flows_go_last() -> None:
+    """A preconnected flow may say nothing for long; then it is forgotten."""
+    table = FlowTable(10)
+    idle = flow(1)
+    table.open(idle)
+    table.open(flow(2, FlowTable.IDLE))
+    assert table.get(idle.key) is idle
+    table.open(flow(3, FlowTable.IDLE + 1))
+    table.open(flow(3, FlowTable.IDLE + 1, port=2))  # each opening looks at one client beside its own
+    assert table.get(idle.key) is None
+
+
+def test_a_decided_flow_gives_its_bytes_back() -> None:
+    """A lingering flow costs what its entry costs."""
+    table, decided = FlowTable(10), flow(1)
+    table.open(decided)
+    decided.stream.add(0, b"abc")
+    decided.server = StreamBuffer(0, 100, 10)
+    decide(table, decided, Verdict.BLOCK)
+    assert decided.stream.head == b""
+    assert decided.server is None
+
+
+def test_a_flow_replaces_its_predecessor() -> None:
+    """There is one flow a tuple, decided or not."""
+    table = FlowTable(10)
+    old, new = flow(1), flow(1)
+    table.open(old)
+    decide(table, old, Verdict.ACCELERATE)
+    table.open(new)
+    assert (len(table), table.get(old.key)) == (1, new)
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from(["open", "touch", "decide"]), st.floats(0, 5000)),
+                max_size=60))
+def test_never_more_than_the_limit(events: list[tuple[int, str, float]]) -> None:
+    """Whatever happens, the table holds at most ``limit`` flows, and the last one opened is there."""
+    table, now = FlowTable(4), 0.0
+    for number, event, passed in events:
+        now += passed
+        found = table.get(flow(number).key)
+        if event == "open" or found is None:
+            opened = flow(number, now)
+            table.open(opened)
+            assert table.get(opened.key) is opened
+        elif event == "touch" and found.verdict is Verdict.INSPECT:
+            table.touch(found, now)
+        else:
+            decide(table, found, Verdict.ACCELERATE if number % 2 else Verdict.BLOCK, now)
+        assert len(table) <= 4
