@@ -106,6 +106,8 @@ class Engine:
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         flow.acked = segment.ack
+        if flow.reply_missed:
+            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         if not segment.payload or not flow.readers:
             self.flows.touch(flow, now)
@@ -181,11 +183,11 @@ class Engine:
         return NEED_MORE if pending else NO_MATCH
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
-        if found.flaw:
+        outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
+        if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(flow, now)
             return self._except(flow, reason, flow.key, now, found)
-        outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)

@@ -11,6 +11,7 @@ _FLOW_BYTES = 1500  # the object, its key, its buffers without their bytes, and 
 
 _SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
 _SERVER_SEGMENTS = 64
+_FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
 
 class Flow:
@@ -75,6 +76,13 @@ class Flow:
                 return answer is not NEED_MORE
             rest, then = rest[answer.length + answer.skip :], answer.then
         return False
+
+    @property
+    def reply_missed(self) -> bool:
+        """True where the client has read more of the awaited reply than we: it got by while a queue was full or had no
+        listener. A client cannot pretend that: conntrack drops acknowledgements of what the server has not sent."""
+        server = self.server
+        return self.awaiting is not None and server is not None and server.offset(self.acked) > server.high + _FIN
 
     @property
     def held_from(self) -> int | None:

@@ -35,7 +35,7 @@ class StreamBuffer:
     of one unit. A copy of what is no longer on record is refused: it might differ.
     """
 
-    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_high", "_segments", "base", "head", "limit",
+    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_segments", "base", "head", "high", "limit",
                  "max_segments", "start")
 
     def __init__(self, base: int, limit: int, max_segments: int) -> None:
@@ -48,12 +48,12 @@ class StreamBuffer:
         self._behind: list[tuple[int, bytes]] = []  # judged units, kept to compare with
         self._behind_bytes = 0
         self._floor = 0  # offsets below it are no longer on record
-        self._high = 0  # highest offset seen: where the sender is, whatever the wrap
+        self.high = 0  # highest offset seen: where the sender is, whatever the wrap
         self._segments = 0
 
     def offset(self, seq: int) -> int:
         """The offset of a sequence number: the one nearest to where the sender is (RFC 9293, 3.4)."""
-        return self._high + ((seq - self.base - self._high + _SEQ_HALF) % _SEQ_BITS) - _SEQ_HALF
+        return self.high + ((seq - self.base - self.high + _SEQ_HALF) % _SEQ_BITS) - _SEQ_HALF
 
     def add(self, seq: int, payload: bytes) -> Added:
         """Put a segment's bytes on record, unless they contradict it or do not fit."""
@@ -73,14 +73,14 @@ class StreamBuffer:
                 return Added.PROBE if len(payload) == 1 and end == next_ else Added.CONFLICT
             fresh = payload[next_ - offset :] if offset < next_ else payload
             if not self._insert(max(offset, next_), fresh):
-                self._high = max(self._high, end)
+                self.high = max(self.high, end)
                 return Added.SEEN
             fresh = b""
         self._segments += 1
         if self._segments > self.max_segments:
             return Added.FULL
         self.head += fresh
-        self._high = max(self._high, end)
+        self.high = max(self.high, end)
         self._close_gaps()
         return Added.NEW
 

@@ -82,8 +82,9 @@ class Worker:
             verdict, reason, _ = judgement.outcome
             cells[_VERDICTS[verdict]] += 1
             cells[_REASONS[reason]] += 1
-            if verdict is Verdict.BLOCK and judgement.key.proto == TCP:
-                # The kernel's REJECT resets the sender of the held packet; this resets who waits for it.
+            if verdict.blocks and judgement.key.proto == TCP:
+                # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
+                # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
             told = event(judgement, self._field.value(decision.verdict), arrival.interface, arrival.mac, monotonic())
             self._lines += self._encoder.encode(told) + b"\n"

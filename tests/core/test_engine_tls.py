@@ -9,9 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.verdict import Verdict
-from tests.builders import CHANGE_CIPHER_SPEC, RETRY, hello, hello_message, real_hello, record, records, server_hello
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, SILENT, WATCHED, Talk, engine
+from nfqdpi.core.verdict import Reason, Verdict
+from tests.builders import (
+    CHANGE_CIPHER_SPEC,
+    GREASE,
+    RETRY,
+    extension,
+    hello,
+    hello_message,
+    real_hello,
+    record,
+    records,
+    server_hello,
+)
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talk, engine
 
 Talks = Callable[..., Talk]
 OPENING = "inspect need_more"
@@ -207,3 +218,19 @@ def test_a_server_that_asks_twice(talk: Talks) -> None:
     for _ in range(3):
         assert [flow.client(hello(ALLOWED)), flow.server(server_hello(RETRY))] == ["confirm default", OPENING]
     assert flow.client(hello(BLOCKED)) == "block rule"
+
+
+def test_a_reply_that_got_by(talk: Talks) -> None:
+    """What the client has read and we have not seen went past a full queue: the flow is as one older than we are."""
+    for exceptions, end in ((OPEN, "accelerate midstream"), (CLOSED, "block midstream")):
+        flow = talk(exceptions=exceptions)
+        assert [flow.opens(), flow.client(hello(ALLOWED))] == [OPENING, "confirm default"]
+        flow.unseen(server_hello())
+        assert flow.client(b"\x16\x03\x03\x00\x01\x10") == end
+
+
+def test_a_flawed_hello_with_a_blocked_name(talk: Talks) -> None:
+    """Whatever malformed input gets: a name that a rule blocks is blocked by that rule."""
+    flow = talk(exceptions={**OPEN, Reason.MALFORMED: Verdict.ACCELERATE})
+    data = hello(BLOCKED, extension(GREASE))  # twice
+    assert [flow.opens(), flow.client(data)] == [OPENING, "block rule"]
