@@ -14,7 +14,7 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
           "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
     "core": {"nfqdpi.core"},
-    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire"},
+    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire", "nfqdpi.plugins.ja4"},  # the last is no plugin but a part
     "policy": {"nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna"},
 }
 

@@ -82,6 +82,7 @@ class Fail(Struct, frozen=True):
     midstream: Exception_ | None = None
     unknown_protocol: Exception_ | None = None
     no_name: Exception_ | None = None
+    ech: Literal["block"] | None = None
     malformed: Exception_ = "block"
     overlap: Exception_ = "block"
     too_big: Exception_ = "block"
@@ -173,4 +174,6 @@ class Config(Struct, frozen=True):
             Reason.TOO_BIG: verdicts[self.fail.too_big],
             Reason.TIMEOUT: verdicts[self.fail.timeout],
             Reason.TRUNCATED: verdicts[self.fail.truncated],
+            # Absent: a hello that carries an encrypted one is judged by its outer name, as browsers' GREASE demands.
+            **({Reason.ECH: verdicts[self.fail.ech]} if self.fail.ech else {}),
         }

@@ -44,7 +44,8 @@ class Classification:
     """A unit of the client's stream that the policy can judge.
 
     ``names``: every name in it, as on the wire but for case, port and trailing dot; none is a fact too. ``flaw``: why
-    the unit breaks its protocol's rules, or "". ``length``: bytes of the prefix that are the unit; ``skip``: opaque
+    the unit breaks its protocol's rules, or "". ``veiled``: the names may not be the whole truth (a TLS hello that
+    carries an encrypted one). ``length``: bytes of the prefix that are the unit; ``skip``: opaque
     bytes behind it that nobody needs to see (a request's body). ``confirm`` reads the server's reply: the unit counts
     once it says accepted; ``hold``: no byte behind the unit may pass before that. ``then`` reads the unit that follows
     (behind a refused one, or at once where there is nothing to confirm); None: nothing follows that could be judged.
@@ -59,6 +60,7 @@ class Classification:
     confirm: Confirm | None = None
     hold: bool = False
     then: Classify | None = None
+    veiled: bool = False
 
     def __post_init__(self) -> None:
         if self.confirm is not None or self.then is not None:

@@ -188,6 +188,8 @@ class Engine:
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(flow, now)
             return self._except(flow, reason, flow.key, now, found)
+        if found.veiled and Reason.ECH in self._exceptions and not outcome.verdict.blocks:
+            return self._except(flow, Reason.ECH, flow.key, now, found)
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)

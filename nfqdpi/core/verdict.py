@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NO_NAME = "no_name"
     UNKNOWN_PROTOCOL = "unknown_protocol"
     MIDSTREAM = "midstream"
+    ECH = "ech"
     MALFORMED = "malformed"
     OVERLAP = "overlap"
     OUT_OF_WINDOW = "out_of_window"

@@ -25,6 +25,8 @@ class Tls(msgspec.Struct, omit_defaults=True):
     sni: str = ""
     version: str = ""
     alpn: str = ""
+    ja4: str = ""
+    ech: str = ""
 
 
 class Http(msgspec.Struct, omit_defaults=True):
@@ -98,7 +100,8 @@ def event(judgement: Judgement, mark: int, interface: int, mac: str, now: float)
         latency_us=max(0, round((now - judgement.since) * 1e6)),
     )
     if found and found.protocol == "tls":
-        made.tls = Tls(name, attributes.get("version", ""), attributes.get("alpn", "")[:_LONGEST_TEXT])
+        made.tls = Tls(name, attributes.get("version", ""), attributes.get("alpn", "")[:_LONGEST_TEXT],
+                       attributes.get("ja4", ""), attributes.get("ech", ""))
     elif found and found.protocol == "http":
         made.http = Http(name[:_LONGEST_TEXT], attributes.get("method", ""), attributes.get("url", "")[:_LONGEST_TEXT])
     return made

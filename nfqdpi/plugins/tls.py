@@ -1,14 +1,20 @@
 """TLS: the server name of a ClientHello, over any number of segments and records (RFC 8446, RFC 6066).
 
 Frame first (``_handshake``: is the whole message here?), then parse strictly (``_client_hello``).
+
+Attributes: ``version`` (the highest offered), ``alpn`` (comma-separated), ``ja4`` (the client's fingerprint), and
+``ech`` = "outer" where the hello carries an encrypted one (RFC 9849): its server name need not be the truth then, but
+browsers send the extension as GREASE as well, and nobody on the path can tell the two apart.
 """
 
 from __future__ import annotations
 
 import re
+from struct import Struct, iter_unpack
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Pending, Reply, Step
 from nfqdpi.core.wire import Malformed, Reader
+from nfqdpi.plugins.ja4 import ja4
 
 # --- the protocol's constants (RFC 8446, 4 and 5.1; RFC 8701 for GREASE) ---
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
@@ -16,13 +22,16 @@ _RECORD_TYPES = (_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA)
 _RECORD_HEADER, _MESSAGE_HEADER = 5, 4
 _MAX_RECORD = 1 << 14
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
-_SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
+_SERVER_NAME, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO = 0, 13, 16, 43, 0xFE0D
 _HOST_NAME = 0
+_ECH_OUTER = 0  # RFC 9849, 5
 _RANDOM = 32
+_SESSION_ID = 2 + _RANDOM  # where it stands in a hello, behind version and random
 _HELLO_RETRY_RANDOM = bytes.fromhex(  # RFC 8446, 4.1.3: SHA-256 of "HelloRetryRequest"
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )
 _VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
+_EXTENSION = Struct("!HH")
 
 # A host name in A-labels, or an IP literal (RFC 6066, 3 forbids those, clients send them all the same).
 _HOST = re.compile(rb"(?=.{1,253}\.?\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
@@ -63,34 +72,73 @@ def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, bytes,
     return bytes(message[_MESSAGE_HEADER:wanted]), bytes(message[wanted:]), start
 
 
+def _one_record(prefix: bytes, first: int) -> tuple[bytes, bytes, int] | None:
+    """As ``_handshake``, for a whole message that is alone in a whole record: nearly always so, and several times as
+    fast. None: look closer."""
+    body = _RECORD_HEADER + _MESSAGE_HEADER
+    if len(prefix) < body or prefix[0] != _HANDSHAKE or prefix[1] != 3 or prefix[_RECORD_HEADER] != first:
+        return None
+    length = int.from_bytes(prefix[3:_RECORD_HEADER], "big")
+    end = _RECORD_HEADER + length
+    message = int.from_bytes(prefix[_RECORD_HEADER + 1 : body], "big")
+    if length > _MAX_RECORD or message + _MESSAGE_HEADER != length or end > len(prefix):
+        return None
+    return prefix[body:end], b"", end
+
+
 def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> None:
     """Add the server names and the attributes of a ClientHello's body (RFC 8446, 4.1.2); up to its flaw, if it has one.
     """
-    reader = Reader(body)
-    version = reader.u16()
-    reader.take(_RANDOM)
-    reader.vector(1)  # legacy_session_id
-    reader.vector(2)  # cipher_suites
-    reader.vector(1)  # legacy_compression_methods
-    seen = set()
-    extensions = Reader(reader.vector(2) if reader else b"")
-    while extensions:
-        kind, data = extensions.u16(), extensions.vector(2)
-        if kind in seen:
-            raise Malformed(f"extension {kind} twice")  # RFC 8446, 4.2
-        seen.add(kind)
-        if kind == _SERVER_NAME:
-            _server_name(data, names)
-        elif kind == _ALPN:
-            attributes["alpn"] = ",".join(_printable(name) for name in _alpn(data))
-        elif kind == _SUPPORTED_VERSIONS:
-            offered = Reader(Reader(data).vector(1))
-            while offered:
-                if (one := offered.u16()) in _VERSIONS:  # GREASE values are in no table
-                    version = max(version, one)
-    if reader:
+    session_id = _vector(body, _SESSION_ID, 1)
+    ciphers = _vector(body, session_id[1], 2)
+    compression = _vector(body, ciphers[1], 1)
+    at, stop = compression[1], len(body)
+    if at < stop:
+        at, stop = _vector(body, at, 2)
+    kinds, known = _extensions(body, at, stop, names)
+    if len(set(kinds)) < len(kinds):
+        raise Malformed("an extension stands twice")  # RFC 8446, 4.2
+    if stop < len(body):
         raise Malformed("bytes behind the extensions")
+    version = max(_versions(known), default=int.from_bytes(body[:2], "big"))
+    protocols = _alpn(known.get(_ALPN))
     attributes["version"] = _VERSIONS.get(version, f"{version:#06x}")
+    if protocols:
+        attributes["alpn"] = ",".join(map(_printable, protocols))
+    if known.get(_ENCRYPTED_CLIENT_HELLO, b"\xff")[:1] == bytes((_ECH_OUTER,)):
+        attributes["ech"] = "outer"
+    attributes["ja4"] = ja4(version, body[slice(*ciphers)], kinds, protocols, known.get(_SIGNATURE_ALGORITHMS, b""))
+
+
+def _extensions(body: bytes, at: int, stop: int, names: list[str]) -> tuple[list[int], dict[int, bytes]]:
+    """The types of all extensions in their order, and the contents of those that are read here; names are added."""
+    kinds, known = [], {}
+    while at < stop:
+        if at + _EXTENSION.size > stop:
+            raise Malformed("an extension is cut off")
+        kind, length = _EXTENSION.unpack_from(body, at)
+        start = at + _EXTENSION.size
+        at = start + length
+        if at > stop:
+            raise Malformed(f"extension {kind} is cut off")
+        kinds.append(kind)
+        if kind == _SERVER_NAME:
+            _server_name(body[start:at], names)
+        elif kind in _READ:
+            known[kind] = body[start:at]
+    return kinds, known
+
+
+_READ = frozenset((_SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO))
+
+
+def _vector(body: bytes, at: int, length_size: int) -> tuple[int, int]:
+    """Where the contents of a variable-length vector (RFC 8446, 3.4) begin and end."""
+    start = at + length_size
+    end = start + int.from_bytes(body[at:start], "big")
+    if end > len(body):
+        raise Malformed("the hello is cut off")
+    return start, end
 
 
 def _server_name(data: bytes, names: list[str]) -> None:
@@ -109,8 +157,21 @@ def _server_name(data: bytes, names: list[str]) -> None:
         raise Malformed("server_name is not one host_name")
 
 
-def _alpn(data: bytes) -> list[bytes]:
+def _versions(known: dict[int, bytes]) -> list[int]:
+    """The versions of supported_versions that anybody knows (RFC 8446, 4.2.1); GREASE values are none of them."""
+    data = known.get(_SUPPORTED_VERSIONS)
+    if data is None:
+        return []
+    offered = Reader(data).vector(1)
+    if len(offered) % 2:
+        raise Malformed("half a version")
+    return [version for (version,) in iter_unpack("!H", offered) if version in _VERSIONS]
+
+
+def _alpn(data: bytes | None) -> list[bytes]:
     """ProtocolNameList (RFC 7301, 3.1)."""
+    if data is None:
+        return []
     names = []
     reader = Reader(Reader(data).vector(2))
     while reader:
@@ -150,7 +211,7 @@ def _hello(prefix: bytes) -> Classification | Pending:
     attributes: dict[str, str] = {}
     flaw = ""
     try:
-        framed = _handshake(prefix, _CLIENT_HELLO)
+        framed = _one_record(prefix, _CLIENT_HELLO) or _handshake(prefix, _CLIENT_HELLO)
         if isinstance(framed, Pending):
             return framed
         body, behind, end = framed
@@ -163,7 +224,8 @@ def _hello(prefix: bytes) -> Classification | Pending:
         flaw = str(error)
     if flaw:
         return Classification("tls", tuple(names), attributes, flaw, len(prefix))
-    return Classification("tls", tuple(names), attributes, length=end, confirm=_server_hello, then=_second_hello)
+    return Classification("tls", tuple(names), attributes, veiled="ech" in attributes, length=end,
+                          confirm=_server_hello, then=_second_hello)
 
 
 def _server_hello(prefix: bytes) -> Reply | Pending:

@@ -72,10 +72,22 @@ def test_no_name() -> None:
 
 def test_attributes() -> None:
     """The highest version offered that anybody knows, and the protocols, in ASCII."""
-    assert unit(hello("a.example")).attributes == {"version": "TLS 1.3", "alpn": "h2,http/1.1"}
-    old = unit(record(hello_message(alpn(b"\xff,"), version=0x0301)))
-    assert old.attributes == {"version": "TLS 1.0", "alpn": "\\xff,"}
-    assert unit(record(hello_message(version=0x0404))).attributes == {"version": "0x0404"}
+    attributes = unit(hello("a.example")).attributes
+    assert (attributes["version"], attributes["alpn"]) == ("TLS 1.3", "h2,http/1.1")
+    assert attributes["ja4"].startswith("t13d0305h2_")
+    assert "ech" not in attributes
+    old = unit(record(hello_message(alpn(b"\xff,"), version=0x0301))).attributes
+    assert (old["version"], old["alpn"], old["ja4"][:10]) == ("TLS 1.0", "\\xff,", "t11i0301fc"[:2] + "0i0301fc")
+    assert unit(record(hello_message(version=0x0404))).attributes["version"] == "0x0404"
+
+
+def test_an_encrypted_hello_is_told() -> None:
+    """The extension may be GREASE or the truth: the outer name is used, and the attribute says that it may not be all
+    (RFC 9849)."""
+    outer = unit(hello("a.example", extension(0xFE0D, bytes(200))))
+    assert (outer.names, outer.attributes["ech"], outer.veiled) == (("a.example",), "outer", True)
+    inner = unit(hello("a.example", extension(0xFE0D, b"\x01")))
+    assert ("ech" in inner.attributes, inner.veiled) == (False, False)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 64, 1000])
