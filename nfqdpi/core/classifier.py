@@ -73,6 +73,16 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpse:
+    """Not a whole unit yet, but these names are in it for certain: one that is blocked blocks now, for a server may act
+    on what it has of a unit (log it, at least) before its end (E5)."""
+
+    protocol: str
+    names: tuple[str, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Nothing to judge in the next ``length`` bytes nor in the ``skip`` opaque ones behind them; read on with ``then``
     (a chunk's header and its data, RFC 9112, 7.1)."""
@@ -91,7 +101,8 @@ def _check_progress(length: int, skip: int) -> None:
         raise ValueError(f"a unit of {length} bytes and {skip} opaque ones, and more to read behind it")
 
 
-Classify = Callable[[bytes], Classification | Step | Pending]
+Answer = Classification | Glimpse | Step | Pending
+Classify = Callable[[bytes], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ class Classifier:
     needs: int
     classify: Classify
 
-    def bounded(self, prefix: bytes) -> Classification | Step | Pending:
+    def bounded(self, prefix: bytes) -> Answer:
         """The answer, which is final once ``needs`` bytes are there."""
         answer = self.classify(prefix)
         return NO_MATCH if answer is NEED_MORE and len(prefix) >= self.needs else answer

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Classify, Pending, Reply, Step
+from nfqdpi.core.classifier import (
+    NEED_MORE,
+    NO_MATCH,
+    Answer,
+    Classification,
+    Classifier,
+    Classify,
+    Glimpse,
+    Pending,
+    Reply,
+    Step,
+)
 from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Policy
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
@@ -45,11 +56,12 @@ class Engine:
         self._exceptions = exceptions
         self._readers = tuple(c.bounded for c in classifiers)
 
-    def process(self, packet: bytes, now: float) -> Decision:
-        """Decide one packet, IP header first. Raises only what a classifier raises: see ``give_up``."""
+    def process(self, packet: bytes, now: float, interface: int = 0) -> Decision:
+        """Decide one packet, IP header first. ``interface``: the index of the one it came in by, 0 if unknown. Raises
+        only what a classifier raises: see ``give_up``."""
         match parse(packet):
             case Segment() as segment:
-                return self._segment(segment, now)
+                return self._segment(segment, now, interface)
             case Datagram(key):
                 return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
             case Unreadable(reason):
@@ -65,22 +77,25 @@ class Engine:
         flow = self.flows.get(parsed.key) or self.flows.get(parsed.key.reversed())
         return self._except(flow, Reason.PLUGIN_ERROR, parsed.key, now)
 
-    def _segment(self, segment: Segment, now: float) -> Decision:
+    def _segment(self, segment: Segment, now: float, interface: int) -> Decision:
         if segment.flags & _SYN_ACK == _SYN_ACK:
-            return self._server_opens(segment, now)
+            return self._server_opens(segment, now, interface)
         flow = self.flows.get(segment.key)
         if flow is None:
             back = self.flows.get(segment.key.reversed())
             if back is not None:
+                if interface == back.client_interface != back.server_interface:
+                    return _OUTSIDE  # E6: the client's own network speaks for the server
                 return self._from_server(back, segment, now)
         elif not self.strict and _reused(flow, segment, now):
             flow = None
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
             flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
+        flow.client_interface = interface
         return self._from_client(flow, segment, now)
 
-    def _server_opens(self, segment: Segment, now: float) -> Decision:
+    def _server_opens(self, segment: Segment, now: float, interface: int) -> Decision:
         # E1: the base of the client's stream is what the server's SYN+ACK acknowledges, never a client packet.
         # That a SYN+ACK comes from the server is conntrack's word: the rules drop the client's.
         key = segment.key.reversed()
@@ -90,6 +105,7 @@ class Engine:
         if known is None or known.stream.base != segment.ack or known.server_base not in (None, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
+            flow.server_interface = interface
             return _READING
         if known.verdict in _FINAL:  # the mark is gone (E8) or the kernel would have decided: say nothing new of it
             return Decision(known.verdict, Action.DROP, known.reason)
@@ -155,6 +171,12 @@ class Engine:
             match self._classify(flow):
                 case Pending.NEED_MORE:
                     break
+                case Glimpse(protocol, names, attributes):
+                    outcome = self._ask(names, Reason.NO_NAME, flow.key.src)
+                    if not outcome.verdict.blocks:
+                        break
+                    decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
+                    return decision._replace(judgements=told + decision.judgements)
                 case Pending.NO_MATCH:
                     return self._unknown(flow, now)
                 case Step() as step:
@@ -170,17 +192,21 @@ class Engine:
             return _READING
         return Decision(flow.verdict, Action.MARK, told[-1].outcome.reason, told)
 
-    def _classify(self, flow: Flow) -> Classification | Step | Pending:
+    def _classify(self, flow: Flow) -> Answer:
         prefix = flow.stream.head
         pending = []
+        glimpse = None
         for read in flow.readers:
             answer = read(prefix)
-            if answer is NEED_MORE:
+            if isinstance(answer, Glimpse):
+                glimpse = answer
+                pending.append(read)
+            elif answer is NEED_MORE:
                 pending.append(read)
             elif answer is not NO_MATCH:
                 return answer
         flow.readers = tuple(pending)
-        return NEED_MORE if pending else NO_MATCH
+        return glimpse or (NEED_MORE if pending else NO_MATCH)
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
         outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)

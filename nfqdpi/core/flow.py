@@ -23,8 +23,8 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "confirmed", "key", "packets", "readers", "reason", "seen", "server",
-                 "server_base", "since", "stream", "verdict", "weight")
+    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "key", "packets", "readers", "reason", "seen",
+                 "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -34,6 +34,7 @@ class Flow:
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
+        self.client_interface = self.server_interface = 0  # by which payload and SYN+ACK came in; 0: unknown
         self.acked = 0  # the client has read the server's stream up to this sequence number
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE

@@ -90,7 +90,7 @@ class Queue:
         now = monotonic()
         try:
             data = packet.get_payload()
-            decision = self._engine.process(data, now)
+            decision = self._engine.process(data, now, packet.indev)
             self._answer(packet, decision)
             pending = False
             self._told(data, decision, Arrival(packet))

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import re
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Confirm, Pending, Reply, Step
+from nfqdpi.core.classifier import (
+    NEED_MORE,
+    NO_MATCH,
+    Answer,
+    Classification,
+    Classifier,
+    Confirm,
+    Glimpse,
+    Pending,
+    Reply,
+    Step,
+)
 
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
 _BLANK = re.compile(rb"[ \t\r\n]*")  # servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks
@@ -31,7 +42,7 @@ _LONGEST_NUMBER = 18  # digits of a Content-Length: below 2^63
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
 
-def _classify(prefix: bytes) -> Classification | Step | Pending:
+def _classify(prefix: bytes) -> Answer:
     """A request's head, from its first byte (or from the empty lines that may come first)."""
     start = _BLANK.match(prefix).end()  # type: ignore[union-attr]  # it matches the empty string
     if start == len(prefix):
@@ -47,7 +58,7 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
         return NO_MATCH
     head_end = _HEAD_END.search(prefix, line_end)
     if head_end is None:
-        return NEED_MORE
+        return _glimpse(words, prefix[line_end + 1 : prefix.rfind(b"\n") + 1])
     return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
 
 
@@ -55,12 +66,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     """A whole head: its first line's words, its other lines; ``length`` counts from the start of the unit."""
     method, target, version = words[0].upper(), b" ".join(words[1:-1]), words[-1]
     fields = _fields(lines)
-    hosts = fields.get(b"host", [])
-    if (absolute := _AUTHORITY.match(target)) is not None:
-        hosts.append(absolute[1])
-    elif method == b"CONNECT":
-        hosts.append(target)
-    names = tuple(dict.fromkeys(name for name in map(_name, hosts) if name))
+    hosts = _hosts(method, target, fields)
     flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
     if not target or _VERSION.fullmatch(version) is None:
         flaw = "not a request line of HTTP/1"
@@ -79,8 +85,32 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
         if skip < 0 or len(lengths) > 1:
             skip, flaw = 0, flaw or "Content-Length is not one number"
     confirm = _leaves(method, fields)
-    attributes = {"method": _printable(words[0]), "url": _printable(target)}
-    return Classification("http", names, attributes, flaw, length, skip, confirm, confirm is not None, then)
+    return Classification("http", _names(hosts), _attributes(words), flaw, length, skip, confirm,
+                          hold=confirm is not None, then=then)
+
+
+def _glimpse(words: list[bytes], lines: bytes) -> Glimpse | Pending:
+    """A head of which only these lines are there."""
+    names = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), _fields(lines)))
+    return Glimpse("http", names, _attributes(words)) if names else NEED_MORE
+
+
+def _hosts(method: bytes, target: bytes, fields: dict[bytes, list[bytes]]) -> list[bytes]:
+    """Everything in a head that names a host (RFC 9112, 3.2)."""
+    hosts = list(fields.get(b"host", []))
+    if (absolute := _AUTHORITY.match(target)) is not None:
+        hosts.append(absolute[1])
+    elif method == b"CONNECT":
+        hosts.append(target)
+    return hosts
+
+
+def _names(hosts: list[bytes]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in map(_name, hosts) if name))
+
+
+def _attributes(words: list[bytes]) -> dict[str, str]:
+    return {"method": _printable(words[0]), "url": _printable(b" ".join(words[1:-1]))}
 
 
 def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
@@ -105,7 +135,7 @@ def _number(value: bytes) -> int:
     return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else -1
 
 
-def _next_request(prefix: bytes) -> Classification | Step | Pending:
+def _next_request(prefix: bytes) -> Answer:
     """A request on a flow that already spoke HTTP: nothing else may follow."""
     answer = _classify(prefix)
     return answer if answer is not NO_MATCH else _flawed(prefix, "no request where one should begin")
@@ -131,7 +161,7 @@ def _name(host: bytes) -> str:
     return _printable(host[:_LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
 
 
-def _chunk(prefix: bytes) -> Classification | Step | Pending:
+def _chunk(prefix: bytes) -> Answer:
     """One chunk of a body, or the last one and its trailer section (RFC 9112, 7.1). Line ends are CRLF: servers do not
     agree on a bare LF here."""
     line_end = prefix.find(b"\n")
@@ -148,7 +178,7 @@ def _chunk(prefix: bytes) -> Classification | Step | Pending:
     return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
 
 
-def _chunk_end(prefix: bytes) -> Classification | Step | Pending:
+def _chunk_end(prefix: bytes) -> Answer:
     """The line end behind a chunk's data."""
     if prefix == b"\r":
         return NEED_MORE

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from struct import Struct, iter_unpack
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier, Pending, Reply, Step
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Pending, Reply, Step
 from nfqdpi.core.wire import Malformed, Reader
 from nfqdpi.plugins.ja4 import ja4
 
@@ -183,7 +183,7 @@ def _printable(name: bytes) -> str:
     return name.decode("ascii", "backslashreplace")
 
 
-def _classify(prefix: bytes) -> Classification | Step | Pending:
+def _classify(prefix: bytes) -> Answer:
     """A stream's first ClientHello."""
     if prefix[0] != _HANDSHAKE:
         if prefix[0] in _RECORD_TYPES and len(prefix) == 1:
@@ -195,7 +195,7 @@ def _classify(prefix: bytes) -> Classification | Step | Pending:
     return _hello(prefix)
 
 
-def _second_hello(prefix: bytes) -> Classification | Step | Pending:
+def _second_hello(prefix: bytes) -> Answer:
     """What follows a HelloRetryRequest: change_cipher_spec, refused early data, then the second ClientHello
     (RFC 8446, 4.1.2 and D.4); or an alert."""
     if prefix[0] in (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA, _ALERT):

@@ -363,3 +363,13 @@ def test_any_packets_have_a_decision(script: list[tuple[bytes, float]], strict: 
         assert decision.verdict is not Verdict.UNSEEN
         assert decision.reason in Reason
         assert len(judge.flows) <= 16
+
+
+def test_the_clients_network_does_not_speak_for_the_server() -> None:
+    """A reply that comes in by the client's interface is forged, unless the server's SYN+ACK came by it, too (E6)."""
+    for server, forged in ((2, "drop out_of_window"), (1, "accelerate confirmed"), (0, "drop out_of_window")):
+        flow = Talk(engine())
+        flow.engine.process(flow.packet(False, flow.server_isn, flow.isn + 1, b"", SYN | ACK), 0.0, server)
+        flow.engine.process(flow.packet(True, flow.isn + 1, flow.server_isn + 1, HELLO, ACK), 0.0, 1)
+        reply = flow.packet(False, flow.server_isn + 1, flow.isn + 1 + len(HELLO), server_hello(), ACK)
+        assert line(flow.engine.process(reply, 0.0, 1)) == forged
