@@ -62,11 +62,11 @@ class Namespace:
         return done
 
     def popen(self, args: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None,
-              ) -> subprocess.Popen[bytes]:
+              pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start a program that outlives a Ctrl-C at our terminal; what it prints goes to ``log``."""
         with log.open("ab") as output:
             return subprocess.Popen(self._command(args), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                    env=env, start_new_session=True)
+                                    env=env, pass_fds=pass_fds, start_new_session=True)
 
     def _command(self, args: Sequence[str | Path]) -> list[str | Path]:
         return ["ip", "netns", "exec", self.name, *args]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
 from ipaddress import ip_network
 from itertools import product
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from nfqdpi.lab import claim
+from nfqdpi.lab.link import End, Trouble, lay
 from nfqdpi.lab.namespace import LabError, Namespace
 
 Family = Literal[4, 6]
@@ -40,13 +42,16 @@ _UP_TIMEOUT = 5.0  # seconds
 class Lab:
     """The namespaces ``client``, ``gateway``, ``router`` and ``server``, routed and ready; on leaving, all of it goes.
 
-    ``name`` begins with ``nfqdpi-lab-`` and names the namespaces and the directory ``state``. Raises LabError.
+    ``name`` begins with ``nfqdpi-lab-`` and names the namespaces and the directory ``state``. ``lan`` and ``wan`` are
+    what the links between client and gateway and between gateway and router do to packets. Raises LabError.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, lan: Trouble | None = None, wan: Trouble | None = None) -> None:
         self.name = name or f"{claim.PREFIX}{os.getpid()}"
         self.client, self.gateway, self.router, self.server = (Namespace(f"{self.name}-{role}") for role in claim.ROLES)
         self._lock = -1
+        self._lan, self._wan = lan, wan
+        self._links: list[subprocess.Popen[bytes]] = []
 
     @property
     def state(self) -> Path:
@@ -58,13 +63,19 @@ class Lab:
         try:
             self._build()
         except BaseException:
-            claim.release(self.name, self._lock)
+            self._release()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock >= 0:
-            claim.release(self.name, self._lock)
+            self._release()
+
+    def _release(self) -> None:
+        claim.release(self.name, self._lock)
+        for link in self._links:  # it ended with its namespace
+            link.wait()
+        self._links.clear()
 
     def leave_standing(self) -> None:
         """Leaving the ``with`` block takes nothing down any more."""
@@ -78,16 +89,16 @@ class Lab:
             namespace.set(ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
         for namespace in (self.gateway, self.router):
             namespace.set(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+        self._join((self.client, "eth0"), (self.gateway, "lan0"), self._lan)
+        self._join((self.router, "up0"), (self.gateway, "wan0"), self._wan)
+        self._join((self.server, "eth0"), (self.router, "down0"), None)
         self.gateway.configure(
             "link set lo up",
-            f"link add lan0 type veth peer name eth0 netns {self.client.name}",
-            f"link add wan0 type veth peer name up0 netns {self.router.name}",
             *_interface("lan0", LAN),
             *_interface("wan0", WAN),
             *_default_route(_UP),
         )
         self.router.configure(
-            f"link add down0 type veth peer name eth0 netns {self.server.name}",
             *_interface("up0", _UP),
             *_interface("down0", _DOWN),
             *(f"route add {_network(LAN, family)} via {WAN[family]}" for family in LAN),
@@ -101,6 +112,12 @@ class Lab:
             namespace.set(**{f"ipv{family}__neigh__{link}__retrans_time_ms": _NEIGHBOUR_MS})
         for family in SERVER:
             self._await_answer(family)
+
+    def _join(self, one: End, other: End, trouble: Trouble | None) -> None:
+        if trouble:
+            self._links.append(lay(one, other, trouble, self.state / "link.log"))
+        else:
+            other[0].configure(f"link add {other[1]} type veth peer name {one[1]} netns {one[0].name}")
 
     def _await_answer(self, family: Family) -> None:
         """Until the server refuses a datagram of the client: the kernel wakes a link up behind our back."""
