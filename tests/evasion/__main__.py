@@ -1,0 +1,5 @@
+"""The door for `./dev evasion`."""
+
+from tests.evasion.table import main
+
+main()

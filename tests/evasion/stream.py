@@ -1,0 +1,219 @@
+"""TCP by hand from the client's namespace, at addresses that no kernel there holds, so that none answers for us."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from typing import Literal, Self
+
+from nfqdpi.lab.network import Family, Lab
+from tests.builders import ACK, FIN, RST, SYN
+from tests.evasion.packets import HONEST, Arrived, How, Place, arrived, pieces, segment, timestamps
+
+ADVERSARY: dict[Family, str] = {4: "192.0.2.66", 6: "2001:db8:1::66"}
+NEIGHBOUR: dict[Family, str] = {4: "192.0.2.67", 6: "2001:db8:1::67"}  # another client, just as handmade
+
+_ETH_P_ALL, _ETHERTYPE = 3, {4: b"\x08\x00", 6: b"\x86\xdd"}
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _SO_RCVBUFFORCE = 263, 23, 33
+_BUFFER = 64 << 20  # bytes
+_LONGEST_FRAME = 1 << 17  # a veth hands over what the sender's kernel would have segmented
+_POLL = 0.2  # seconds
+_MSS = 1380  # bytes: room for every option and extension header within 1500
+_SEQ = 1 << 32
+_SYN_EVERY, _SYNS = 1.0, 8  # seconds, times
+
+
+class Wire:
+    """The client's end of the cable: frames out, and each segment that comes in to the stream whose port it has."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._out, mac = _packet_socket(lab, "client", "eth0")
+        self._in, _ = _packet_socket(lab, "client", "eth0")
+        probe, gateway = _packet_socket(lab, "gateway", "lan0")
+        probe.close()
+        lab.gateway.configure(*(f"neigh replace {address} lladdr {mac.hex(':')} dev lan0 nud permanent"
+                                for table in (ADVERSARY, NEIGHBOUR) for address in table.values()))
+        self._head = gateway + mac
+        self._ports = count(10_000)
+        self._streams: dict[int, RawStream] = {}
+        self._in.settimeout(_POLL)
+        self._going = True
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+
+    def send(self, packet: bytes) -> None:
+        """One packet, as it is."""
+        frame = self._head + _ETHERTYPE[packet[0] >> 4] + packet
+        while True:
+            try:
+                self._out.send(frame)
+            except BlockingIOError:  # the device's queue is full
+                time.sleep(0.001)
+            else:
+                return
+
+    def stream(self, family: Family, dst: str, dport: int, *, src: str = "", port: int = 0) -> RawStream:
+        """A stream to be opened; ``port`` to use one again. Every other has a port of its own."""
+        port = port or next(self._ports)
+        place = Place(family, src or ADVERSARY[family], dst, port, dport)
+        made = RawStream(self, place)
+        self.listen(made)
+        return made
+
+    def listen(self, stream: RawStream) -> None:
+        """What comes in for the stream's port is the stream's, from now on."""
+        self._streams[stream.place.sport] = stream
+
+    def forget(self, stream: RawStream) -> None:
+        if self._streams.get(stream.place.sport) is stream:
+            del self._streams[stream.place.sport]
+
+    def _receive(self) -> None:
+        while self._going:
+            with suppress(TimeoutError):
+                frame = self._in.recv(_LONGEST_FRAME)
+                if frame[12:14] in _ETHERTYPE.values() and (came := arrived(frame[14:])) is not None:
+                    stream = self._streams.get(came.place.dport)
+                    if stream is not None and stream.place.back == came.place:
+                        stream.take(came)
+
+    def close(self) -> None:
+        self._going = False
+        self._thread.join()
+        self._out.close()
+        self._in.close()
+
+
+class RawStream:
+    """One TCP connection's client side. It acknowledges what it gets, and sends nothing else unless told.
+
+    Places in the stream are offsets from its first byte. ``got`` is what the server said, ``fate`` how it ended;
+    ``acked`` the offset up to which the server has acknowledged, ``end`` where `send` goes on.
+    """
+
+    def __init__(self, wire: Wire, place: Place) -> None:
+        self.wire, self.place = wire, place
+        self.base = random.randrange(_SEQ)  # noqa: S311  the adversary's own number
+        self.got = b""
+        self.fate: Literal["unopened", "open", "reset", "closed"] = "unopened"
+        self.acked = self.end = 0
+        self.how = HONEST  # of the acknowledgements, and of all that is sent without another
+        self.clock = False  # with timestamps
+        self.deaf = False  # hears nothing
+        self._theirs = 0  # sequence number of the server's first byte
+        self._fin = 0
+        self._echo = 0
+        self._early: dict[int, bytes] = {}
+        self._changed = threading.Condition()
+
+    # --- sending ---
+
+    def open(self, data: bytes = b"", how: How | None = None) -> Self:
+        """The handshake, with ``data`` in the first SYN; a lost SYN is sent again. TimeoutError if nobody answers."""
+        for turn in range(_SYNS):
+            self.wire.send(self._made(b"" if turn else data, -1, replace(how or self.how, flags=SYN)))
+            if self.wait(lambda: self.fate != "unopened", _SYN_EVERY):
+                self.acknowledge()
+                return self
+        raise TimeoutError(f"no SYN+ACK to port {self.place.sport}")
+
+    def send(self, data: bytes = b"", at: int | None = None, how: How | None = None) -> None:
+        """Segments of the stream at ``at``; without it, at the end, which moves."""
+        start = self.end if at is None else at
+        for offset, piece in pieces(data, _MSS) or [(0, b"")]:
+            self.wire.send(self._made(piece, start + offset, how or self.how))
+        if at is None:
+            self.end += len(data) + bool((how or self.how).flags & FIN)
+
+    def packet(self, data: bytes, at: int, how: How = HONEST) -> bytes:
+        """The packet that `send` would send, of any size."""
+        return self._made(data, at, how)
+
+    def acknowledge(self) -> None:
+        self.wire.send(self._made(b"", self.end, replace(self.how, flags=ACK)))
+
+    def forge(self, data: bytes, acks: int) -> None:
+        """A packet in the server's name, where the server goes on: it acknowledges up to the offset ``acks``."""
+        seq = self._theirs + len(self.got)
+        self.wire.send(segment(self.place.back, seq, self.base + acks, data, HONEST))
+
+    def _made(self, data: bytes, at: int, how: How) -> bytes:
+        if self.clock:
+            now = int(time.monotonic() * 1000) + how.clock
+            how = replace(how, options=timestamps(now, self._echo) + how.options)
+        ack = self._theirs + len(self.got) + self._fin + how.ack if how.flags & ACK else 0
+        return segment(self.place, self.base + at + how.seq, ack, data, how)
+
+    # --- receiving, in the wire's thread ---
+
+    def take(self, came: Arrived) -> None:
+        with self._changed:
+            if self.deaf:
+                return
+            if came.flags & RST:
+                self.fate = "reset"
+            elif came.flags & SYN and came.flags & ACK and self.fate == "unopened":
+                self._theirs, self.base = came.seq + 1, came.ack
+                self._note_clock(came.options)
+                self.fate = "open"
+            elif self.fate in ("open", "closed"):
+                self._take_data(came)
+            self._changed.notify_all()
+
+    def _take_data(self, came: Arrived) -> None:
+        self._note_clock(came.options)
+        if came.flags & ACK:
+            self.acked = max(self.acked, (came.ack - self.base + _SEQ // 2) % _SEQ - _SEQ // 2)
+        at = (came.seq - self._theirs + _SEQ // 2) % _SEQ - _SEQ // 2
+        if came.data:
+            self._early[at] = came.data
+        while (piece := self._early.pop(len(self.got), None)) is not None:
+            self.got += piece
+        if came.flags & FIN and at + len(came.data) == len(self.got):
+            self.fate, self._fin = "closed", 1
+        if (came.data or came.flags & (FIN | SYN)):
+            self.acknowledge()
+
+    def _note_clock(self, options: bytes) -> None:
+        at = options.find(b"\x08\x0a")  # good enough for a peer that we know
+        if self.clock and at >= 0:
+            self._echo = int.from_bytes(options[at + 2 : at + 6])
+
+    # --- waiting ---
+
+    def wait(self, true: Callable[[], bool], seconds: float) -> bool:
+        """Until it is true, looked at whenever something arrives; False if it never was in that time."""
+        with self._changed:
+            return self._changed.wait_for(true, seconds)
+
+    def await_ack(self, offset: int, seconds: float = 5) -> bool:
+        """Until the server has acknowledged up to the offset, or the stream has ended."""
+        return self.wait(lambda: self.acked >= offset or self.fate != "open", seconds)
+
+    def await_answer(self, count: int = 1, seconds: float = 5) -> bool:
+        """Until the server has sent ``count`` bytes, or the stream has ended."""
+        return self.wait(lambda: len(self.got) >= count or self.fate != "open", seconds)
+
+    def close(self) -> None:
+        """Reset it, so that nobody keeps it, and give the port back."""
+        if self.fate in ("open", "closed"):
+            self.send(at=max(self.end, self.acked), how=replace(self.how, flags=RST | ACK))
+        self.wire.forget(self)
+
+
+def _packet_socket(lab: Lab, role: Literal["client", "gateway"], link: str) -> tuple[socket.socket, bytes]:
+    """A packet socket on a link, and the link's hardware address."""
+    with (lab.client if role == "client" else lab.gateway).entered():
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+        made.bind((link, _ETH_P_ALL))
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    return made, made.getsockname()[4]
+
+

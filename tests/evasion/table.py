@@ -1,0 +1,53 @@
+"""``./dev evasion``: the matrix as a table, one line a row."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+
+import click
+
+from nfqdpi.cli.common import printable
+from tests.evasion.case import Case, Seen
+from tests.evasion.matrix import CASES
+from tests.evasion.stage import Stage, leaked
+
+_WIDTHS = (12, 7, 52, 4, 24, 40, 26, 3)
+
+
+@click.command()
+@click.argument("text", default="")
+def main(text: str) -> None:
+    """Play every row that has TEXT in it, or all, and print what came of it.
+
+    Exit: 0 all is as it must be, 1 something is not.
+    """
+    chosen = [case for case in CASES if text in str(case)]
+    _line("asked", "name", "what was sent", "IP", "the client got", "the application saw", "verdict, reason", "ok")
+    wrong = 0
+    with Stage() as stage:
+        playing = stage.start(chosen)
+        rows = sorted(chosen, key=lambda case: (case.trick.server, case.trick.what, case.name))
+        for _, group in groupby(rows, lambda case: (case.trick, case.name)):
+            wrong += _row([(case, playing[case].result()) for case in group])
+        late = leaked(stage.witnesses.everything())
+    click.echo(f"{len(chosen) - wrong} of {len(chosen)} cases are as they must be. "
+               + (f"An application saw a blocked name: {late}" if late else "No application saw a blocked name."))
+    sys.exit(1 if wrong or late else 0)
+
+
+def _row(played: list[tuple[Case, Seen]]) -> int:
+    """A line; one a family where they differ. The number of those that went wrong."""
+    for seen, same in groupby(played, lambda one: one[1]):
+        families = "+".join(str(case.family) for case, _ in same)
+        case = played[0][0]
+        _line(case.trick.server, case.name.partition(".")[0], case.trick.what, families, seen.client, seen.server,
+              f"{seen.verdict}, {seen.reason}", "NO" if seen.wrong else "ok", red=bool(seen.wrong))
+        if seen.wrong:
+            click.secho(f"    {printable(seen.wrong)}", fg="red")
+    return sum(bool(seen.wrong) for _, seen in played)
+
+
+def _line(*cells: str, red: bool = False) -> None:
+    cut = (printable(cell)[:width].ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    click.secho(" ".join(cut).rstrip(), fg="red" if red else None)
