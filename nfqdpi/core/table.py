@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from math import inf
 
 from nfqdpi.core.flow import Flow
@@ -11,7 +12,7 @@ from nfqdpi.core.verdict import Verdict
 
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
-_CLIENTS_REMEMBERED = 4096  # that had a flow evicted
+_REMEMBERED = 8192  # addresses that lost a flow; about 1 MB
 _RANKING = 32  # evictions between two looks at which client is the heaviest
 
 
@@ -32,12 +33,16 @@ class FlowTable:
     used. So a client that floods the table evicts itself. A blocked flow stays as long as an undecided one: should its
     mark get lost, it is still known here.
 
+    What goes, evicted or expired, keeps its mark in conntrack and may go on at any time (E7). Without its record it
+    looks like a flow that is older than we are, so both its addresses are remembered for as long as the mark may last.
+
     No sweep: each insertion looks at two flows of two clients, so that expiry keeps up with opening and the loop never
     stalls.
     """
 
     LINGER = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
     IDLE = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
+    MARKED = 432_000.0  # s: how long conntrack keeps an idle flow (nf_conntrack_tcp_timeout_established)
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -47,7 +52,8 @@ class FlowTable:
         self._clients: dict[bytes, _Client] = {}
         self._count = 0  # flows of all clients
         self._passed: dict[FlowKey, Flow] = {}  # accelerated ones
-        self._crowded: dict[bytes, float] = {}  # client -> when it last lost a flow that was evidence
+        self._lost: dict[bytes, float] = {}  # address -> when it last lost a flow that was not accelerated
+        self._lost_before = -inf  # when what is no longer in there was lost
         self._heaviest: _Client | None = None
         self._ranked = 0
 
@@ -106,9 +112,9 @@ class FlowTable:
             if not client.flows:
                 del self._clients[key.src]
 
-    def crowded(self, client: bytes, now: float) -> bool:
-        """True where a flow of this client may be one that was evicted while it was evidence (E7)."""
-        return now - self._crowded.get(client, -inf) < self.IDLE
+    def crowded(self, address: bytes, now: float) -> bool:
+        """True where a flow from this address may be one that the table has forgotten undecided (E7)."""
+        return now - max(self._lost.get(address, -inf), self._lost_before) < self.MARKED
 
     def _add(self, flow: Flow) -> None:
         client = self._clients.get(flow.key.src)
@@ -125,13 +131,16 @@ class FlowTable:
             del self._passed[next(iter(self._passed))]
             return
         flow = next(iter(self._victim().flows.values()))
-        self.forget(flow.key)
+        self._lose(flow, now)
         self.evicted += 1
-        if flow.since is not None or flow.verdict.blocks:
-            self._crowded.pop(flow.key.src, None)
-            self._crowded[flow.key.src] = now
-            if len(self._crowded) > _CLIENTS_REMEMBERED:
-                del self._crowded[next(iter(self._crowded))]
+
+    def _lose(self, flow: Flow, now: float) -> None:
+        self.forget(flow.key)
+        for address in (flow.key.src, flow.key.dst):
+            self._lost.pop(address, None)
+            self._lost[address] = now
+        while len(self._lost) > _REMEMBERED:
+            self._lost_before = self._lost.pop(next(iter(self._lost)))
 
     def _victim(self) -> _Client:
         """The heaviest client, as of a few evictions ago: finding it costs a look at all of them."""
@@ -143,17 +152,20 @@ class FlowTable:
 
     def _age(self, source: bytes, now: float) -> None:
         """Forget what has expired: among the accelerated, of this client, and of the one whose turn it is."""
-        self._expire(self._passed, self.LINGER, now)
+        for flow in _older(self._passed, now - self.LINGER):
+            del self._passed[flow.key]
         if source in self._clients:
-            self._expire(self._clients[source].flows, self.IDLE, now)
+            self._expire(self._clients[source], now)
         turn = next(iter(self._clients), None)
         if turn is not None:
             self._clients[turn] = self._clients.pop(turn)
-            self._expire(self._clients[turn].flows, self.IDLE, now)
+            self._expire(self._clients[turn], now)
 
-    def _expire(self, flows: dict[FlowKey, Flow], life: float, now: float) -> None:
-        for _ in range(2):
-            oldest = next(iter(flows.values()), None)
-            if oldest is None or now - oldest.seen <= life:
-                break
-            self.forget(oldest.key)
+    def _expire(self, client: _Client, now: float) -> None:
+        for flow in _older(client.flows, now - self.IDLE):
+            self._lose(flow, now)
+
+
+def _older(flows: dict[FlowKey, Flow], than: float) -> list[Flow]:
+    """Those of the first two that had their last packet before."""
+    return [flow for flow in islice(flows.values(), 2) if flow.seen < than]

@@ -16,7 +16,23 @@ from nfqdpi.core.engine import Engine
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
-from tests.builders import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, URG, hello, ip, request, server_hello, tcp, udp
+from tests.builders import (
+    ACK,
+    CLIENT,
+    FIN,
+    PSH,
+    RST,
+    SERVER,
+    SYN,
+    URG,
+    hello,
+    ip,
+    request,
+    response,
+    server_hello,
+    tcp,
+    udp,
+)
 from tests.core.transcript import ALLOWED, BLOCKED, CLASSIFIERS, CLOSED, OPEN, Talk, engine, line
 
 Talks = Callable[..., Talk]
@@ -312,14 +328,28 @@ def test_a_unit_after_which_nothing_follows(talk: Talks) -> None:
 
 
 def test_a_forgotten_flow_is_not_midstream(talk: Talks) -> None:
-    """Whoever floods the table with flows does not get an undecided one believed, for as long as one may last (E7)."""
-    flow = talk(max_flows=16)
-    assert [flow.opens(), flow.client(BAD[:50])] == [OPENING, OPENING]
+    """Whoever floods the table with flows does not get a forgotten one believed, for as long as its mark may last: not
+    an undecided one, not one that rests between two requests, and not by what its server says (E7)."""
+    for before, behind in ((BAD[:50], BAD[50:]), (request(ALLOWED), JUNK), (b"", JUNK)):
+        flow = talk(max_flows=16)
+        assert [flow.opens(), flow.client(before)] == [OPENING, "inspect default" if b"GET" in before else OPENING]
+        for sport in range(16):
+            Talk(flow.engine, flow.six, sport).opens()
+        assert flow.client(behind) == "block timeout"
+    replies = talk(max_flows=16)
+    assert [replies.opens(), replies.client(HELLO)] == [OPENING, YES]
     for sport in range(16):
-        Talk(flow.engine, flow.six, sport).opens()
-    assert flow.client(BAD[50:]) == "block timeout"
+        Talk(replies.engine, replies.six, sport).opens()
+    assert replies.server(response()) == "block timeout"
+
+
+def test_an_expired_flow_is_not_midstream(talk: Talks) -> None:
+    """An undecided flow that nobody has heard of for hours is blocked when it goes on (E7)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(ALLOWED))] == [OPENING, "inspect default"]
     flow.now += FlowTable.IDLE + 1
-    assert Talk(flow.engine, flow.six, 99, now=flow.now).client(JUNK) == "accelerate midstream"
+    Talk(flow.engine, flow.six, 99, now=flow.now).opens()
+    assert flow.client(JUNK) == "block timeout"
 
 
 def test_memory_is_bounded() -> None:
@@ -330,7 +360,7 @@ def test_memory_is_bounded() -> None:
         client = f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"
         judge.process(ip(6, opening, SERVER, client), 0.0)
         judge.process(ip(6, tcp(half, seq=1, ack=10, sport=1), client, SERVER), 0.0)
-        if n == 8000:  # what is remembered of evicted flows is full as well
+        if n == 12_000:  # what is remembered of evicted flows is full as well
             full = sys.getallocatedblocks()
     assert len(judge.flows) == 2048
     assert sys.getallocatedblocks() < full + 2048

@@ -47,7 +47,8 @@ def test_then_the_least_recently_used_of_the_heaviest_client() -> None:
 
 
 def test_a_flood_evicts_itself() -> None:
-    """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious."""
+    """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious, for
+    as long as conntrack may keep the lost flows' marks."""
     table = FlowTable(64)
     modest = [flow(2, port=port) for port in range(1, 9)]
     for one in modest:
@@ -60,7 +61,8 @@ def test_a_flood_evicts_itself() -> None:
     assert all(table.get(one.key) is one for one in modest)
     assert table.crowded(flow(1).key.src, 1.0)
     assert not table.crowded(flow(2).key.src, 1.0)
-    assert not table.crowded(flow(1).key.src, FlowTable.IDLE)
+    assert table.crowded(flow(1).key.src, FlowTable.MARKED - 1)
+    assert not table.crowded(flow(1).key.src, FlowTable.MARKED)
 
 
 def test_few_flows_with_much_on_record() -> None:
@@ -79,15 +81,22 @@ def test_few_flows_with_much_on_record() -> None:
     assert table.memory == sum(one.memory for one in table)
 
 
-def test_losses_are_remembered_of_so_many_clients() -> None:
-    """The memory of who lost a flow is bounded, too; the latest stay."""
+def test_losses_are_remembered_of_so_many_addresses() -> None:
+    """The memory of who lost a flow is bounded; once it has overflowed, everybody may have."""
     table = FlowTable(1)
-    for number in range(5000):
-        one = flow(number)
-        one.since = 0.0
-        table.open(one)
-    assert table.crowded(flow(4998).key.src, 1.0)
-    assert not table.crowded(flow(0).key.src, 1.0)
+    for number in range(1, 9000):
+        table.open(flow(number, float(number)))
+        assert table.crowded(flow(1).key.src, 0.0) is (number > 1)
+    assert table.crowded(flow(99_999).key.src, 9000.0)
+    assert not table.crowded(flow(1).key.src, 9000.0 + FlowTable.MARKED)
+
+
+def test_losses_are_remembered_of_both_ends() -> None:
+    """The server's packets must not pass for a client's of an older flow either."""
+    table = FlowTable(1)
+    table.open(flow(1))
+    table.open(flow(2))
+    assert table.crowded(flow(1).key.dst, 0.0)
 
 
 def test_accelerated_flows_linger_then_go() -> None:
@@ -113,7 +122,7 @@ def test_blocked_flows_stay() -> None:
 
 
 def test_idle_flows_go_last() -> None:
-    """A preconnected flow may say nothing for long; then it is forgotten."""
+    """A preconnected flow may say nothing for long; then it is forgotten, and its client under suspicion (E7)."""
     table = FlowTable(10)
     idle = flow(1)
     table.open(idle)
@@ -122,6 +131,7 @@ def test_idle_flows_go_last() -> None:
     table.open(flow(3, FlowTable.IDLE + 1))
     table.open(flow(3, FlowTable.IDLE + 1, port=2))  # each opening looks at one client beside its own
     assert table.get(idle.key) is None
+    assert table.crowded(idle.key.src, FlowTable.IDLE + 1)
 
 
 def test_a_decided_flow_gives_its_bytes_back() -> None:
