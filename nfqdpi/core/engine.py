@@ -8,6 +8,7 @@ the invariants of strict mode.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import assert_never
 
 from nfqdpi.core.classifier import (
@@ -30,14 +31,17 @@ from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
+_ENDS = int(Flags.FIN | Flags.RST)
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
+_OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
 _REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
 
 _READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
 _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
+_ANY_REPLY = Reply(accepted=True, length=0)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
 # E13: a server takes the urgent byte out of the stream, and discards a segment that is signed where it expects none:
 # either way it would read another stream than we.
@@ -55,19 +59,25 @@ class Engine:
         self.flows = FlowTable(self.limits.max_flows)
         self._exceptions = exceptions
         self._readers = tuple(c.bounded for c in classifiers)
+        self._overflowed = -inf
 
-    def process(self, packet: bytes, now: float, interface: int = 0) -> Decision:
-        """Decide one packet, IP header first. ``interface``: the index of the one it came in by, 0 if unknown. Raises
-        only what a classifier raises: see ``give_up``."""
+    def process(self, packet: bytes, now: float, interface: int = 0, state: Verdict = Verdict.UNSEEN) -> Decision:
+        """Decide one packet, IP header first. ``interface``: the index of the one it came in by, 0 if unknown;
+        ``state``: what the flow's mark said when it was queued. Raises only what a classifier raises: see ``give_up``.
+        """
         match parse(packet):
             case Segment() as segment:
-                return self._segment(segment, now, interface)
+                return self._segment(segment, now, interface, state)
             case Datagram(key):
                 return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
             case Unreadable(reason):
                 return self._except(None, reason, None, now)  # E10: nobody knows what a server would make of it
             case other:
                 assert_never(other)
+
+    def overflow(self, now: float) -> None:
+        """The queue may have been full: with fail-open, packets have passed that we do not know of."""
+        self._overflowed = now
 
     def give_up(self, packet: bytes, now: float) -> Decision:
         """Deciding the packet raised: the flow is treated as ``plugin_error`` says. Never raises."""
@@ -77,7 +87,7 @@ class Engine:
         flow = self.flows.get(parsed.key) or self.flows.get(parsed.key.reversed())
         return self._except(flow, Reason.PLUGIN_ERROR, parsed.key, now)
 
-    def _segment(self, segment: Segment, now: float, interface: int) -> Decision:
+    def _segment(self, segment: Segment, now: float, interface: int, state: Verdict) -> Decision:
         if segment.flags & _SYN_ACK == _SYN_ACK:
             return self._server_opens(segment, now, interface)
         flow = self.flows.get(segment.key)
@@ -92,6 +102,7 @@ class Engine:
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
             flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
+            flow.lost = state is not Verdict.UNSEEN and self.flows.has_lost(segment.key.src)
         flow.client_interface = interface
         return self._from_client(flow, segment, now)
 
@@ -121,16 +132,29 @@ class Engine:
         flow.packets += 1
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
-        flow.acked = segment.ack
-        if flow.reply_missed:
-            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         waiting = _READING if flow.awaiting is None else _CONFIRMING
+        if self.strict and (unfit := self._unfit(flow, segment, now)) is not None:
+            return unfit
         if not segment.payload or not flow.readers:
             self.flows.touch(flow, now)
             return waiting
-        if self.strict and (segment.flags & Flags.URG or segment.signed):
-            return _UNFIT
         return self._record(flow, segment, waiting, now)
+
+    def _unfit(self, flow: Flow, segment: Segment, now: float) -> Decision | None:
+        """What of the client's never gets as far as the record; None: nothing is wrong with the segment."""
+        if segment.flags & Flags.URG or segment.signed:
+            return _UNFIT
+        if not flow.acknowledge(segment.ack):
+            return _OUTSIDE
+        end = flow.stream.offset(segment.seq) + len(segment.payload)
+        if segment.flags & _ENDS:
+            # E7: it may never reach the server, so it frees nothing; but nothing new of the client's follows it.
+            flow.end = end if flow.end is None else min(flow.end, end)
+        elif flow.end is not None and end > flow.end:
+            return _OUTSIDE
+        if flow.reply_missed and now - self._overflowed < _OVERFLOW_MEMORY:
+            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
+        return None
 
     def _record(self, flow: Flow, segment: Segment, waiting: Decision, now: float) -> Decision:
         """Put the client's bytes on record; ``waiting`` is the decision where they change nothing."""
@@ -212,7 +236,7 @@ class Engine:
         outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
-            reason = Reason.MALFORMED if flow.opening_seen or found.names else self._headless(flow, now)
+            reason = Reason.MALFORMED if flow.opening_seen or found.names else flow.headless
             return self._except(flow, reason, flow.key, now, found)
         if found.veiled and Reason.ECH in self._exceptions and not outcome.verdict.blocks:
             return self._except(flow, Reason.ECH, flow.key, now, found)
@@ -232,20 +256,15 @@ class Engine:
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
-            return self._except(flow, self._headless(flow, now), flow.key, now)
+            return self._except(flow, flow.headless, flow.key, now)
         outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
             told = (_judgement(flow, outcome, None, now),)
             flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
-            unit = Classification("", length=len(flow.stream.head), confirm=_any_reply)
-            flow.await_reply(unit, Verdict.ACCELERATE)
+            flow.await_reply(Classification("", length=len(flow.stream.head)), Verdict.ACCELERATE)
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
         return self._decide(flow, outcome, None, now)
-
-    def _headless(self, flow: Flow, now: float) -> Reason:
-        """Why a flow without its opening makes no sense: it is older than we are, or was crowded out (E7)."""
-        return Reason.TIMEOUT if self.flows.crowded(flow.key.src, now) else Reason.MIDSTREAM
 
     def _ask(self, names: tuple[str, ...], nameless: Reason, client: bytes) -> Outcome:
         """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
@@ -271,12 +290,12 @@ class Engine:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
         unit = flow.awaiting
-        if unit is None or unit.confirm is None or flow.server is None or not segment.payload:
+        if unit is None or flow.server is None or not segment.payload:
             return _READING if unit is None else _CONFIRMING
         flow.server.add(segment.seq, segment.payload)
         if flow.stream.offset(segment.ack) < flow.stream.start + unit.length:
             return _CONFIRMING
-        reply = unit.confirm(flow.server.head)
+        reply = unit.confirm(flow.server.head) if unit.confirm is not None else _ANY_REPLY
         if isinstance(reply, Pending):
             return _CONFIRMING
         if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
@@ -312,7 +331,3 @@ def _reused(flow: Flow, segment: Segment, now: float) -> bool:
     """True where a decided flow's tuple is another flow's by now. Strict mode has the SYN+ACK to tell."""
     return flow.verdict in _FINAL and (
         now - flow.seen > FlowTable.LINGER or abs(flow.stream.offset(segment.seq)) > _REUSE_DISTANCE)
-
-
-def _any_reply(prefix: bytes) -> Reply | Pending:
-    return Reply(accepted=True, length=len(prefix)) if prefix else NEED_MORE

@@ -11,6 +11,7 @@ _FLOW_BYTES = 1500  # the object, its key, its buffers without their bytes, and 
 
 _SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
 _SERVER_SEGMENTS = 64
+_SEQ_BITS = 1 << 32
 _FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
 
@@ -23,8 +24,8 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "key", "packets", "readers", "reason", "seen",
-                 "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
+    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "lost", "packets", "readers", "reason",
+                 "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -32,10 +33,12 @@ class Flow:
         self.readers = readers
         self.seen = now
         self.since: float | None = None
+        self.lost = False  # it has been here before, and its record is gone
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
         self.client_interface = self.server_interface = 0  # by which payload and SYN+ACK came in; 0: unknown
         self.acked = 0  # the client has read the server's stream up to this sequence number
+        self.end: int | None = None  # the offset in the client's stream behind which nothing may follow (its FIN, RST)
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
         self.confirmed = Verdict.ACCELERATE
@@ -53,12 +56,31 @@ class Flow:
         """True where the stream's base is the server's word (E1)."""
         return self.server_base is not None
 
+    @property
+    def headless(self) -> Reason:
+        """Why a flow without its opening makes no sense: its record expired or was crowded out (E7), or it is older
+        than we are."""
+        return Reason.TIMEOUT if self.lost else Reason.MIDSTREAM
+
     def await_reply(self, unit: Classification, confirmed: Verdict) -> None:
         """The unit is allowed if the server takes it: ``confirmed`` is the verdict then."""
         self.verdict, self.awaiting, self.confirmed = Verdict.CONFIRM, unit, confirmed
         # Replies to earlier units passed unread; this one begins where the client has read to.
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
+
+    def acknowledge(self, ack: int) -> bool:
+        """Take note of an acknowledgement of the client's. False: it is older than the flow, which no honest client
+        sends and Linux discards with all its data (tcp_ack(): TCP_TOO_OLD_ACK). conntrack drops those of what the
+        server has not sent."""
+        if self.server_base is None:
+            self.acked = ack
+            return True
+        before = (self.acked - self.server_base) % _SEQ_BITS
+        further = (ack - self.acked + _SEQ_BITS // 2) % _SEQ_BITS - _SEQ_BITS // 2
+        if further > 0:
+            self.acked = ack
+        return before + further >= 0
 
     def resume(self) -> None:
         """The server did not take the unit: read the next."""
@@ -80,10 +102,10 @@ class Flow:
 
     @property
     def reply_missed(self) -> bool:
-        """True where the client has read more of the awaited reply than we: it got by while a queue was full or had no
-        listener. A client cannot pretend that: conntrack drops acknowledgements of what the server has not sent."""
-        server = self.server
-        return self.awaiting is not None and server is not None and server.offset(self.acked) > server.high + _FIN
+        """True where the client has read more of the awaited reply than we."""
+        if self.awaiting is None or self.awaiting.confirm is None or self.server is None:
+            return False
+        return self.server.offset(self.acked) > self.server.high + _FIN
 
     @property
     def held_from(self) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from math import inf
 
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import FlowKey
@@ -12,7 +11,7 @@ from nfqdpi.core.verdict import Verdict
 
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
-_REMEMBERED = 8192  # addresses that lost a flow; about 1 MB
+_REMEMBERED = 8192  # addresses that lost a flow; about 0.5 MB
 _RANKING = 32  # evictions between two looks at which client is the heaviest
 
 
@@ -42,7 +41,6 @@ class FlowTable:
 
     LINGER = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
     IDLE = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
-    MARKED = 432_000.0  # s: how long conntrack keeps an idle flow (nf_conntrack_tcp_timeout_established)
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -52,8 +50,8 @@ class FlowTable:
         self._clients: dict[bytes, _Client] = {}
         self._count = 0  # flows of all clients
         self._passed: dict[FlowKey, Flow] = {}  # accelerated ones
-        self._lost: dict[bytes, float] = {}  # address -> when it last lost a flow that was not accelerated
-        self._lost_before = -inf  # when what is no longer in there was lost
+        self._lost: set[bytes] = set()  # addresses with a flow that went undecided
+        self._lost_more = False  # there are more such addresses than are remembered
         self._heaviest: _Client | None = None
         self._ranked = 0
 
@@ -75,7 +73,7 @@ class FlowTable:
         self.forget(flow.key)
         self._age(flow.key.src, flow.seen)
         while len(self) >= self.limit:
-            self._evict(flow.seen)
+            self._evict()
         self._add(flow)
 
     def touch(self, flow: Flow, now: float) -> None:
@@ -88,7 +86,7 @@ class FlowTable:
         client.weight += grown
         self.memory += grown
         while self.memory > self.memory_limit and self._count > 1:
-            self._evict(now)
+            self._evict()
 
     def decide(self, flow: Flow, now: float) -> None:
         """The flow is decided: it stays without its bytes."""
@@ -112,9 +110,9 @@ class FlowTable:
             if not client.flows:
                 del self._clients[key.src]
 
-    def crowded(self, address: bytes, now: float) -> bool:
-        """True where a flow from this address may be one that the table has forgotten undecided (E7)."""
-        return now - max(self._lost.get(address, -inf), self._lost_before) < self.MARKED
+    def has_lost(self, address: bytes) -> bool:
+        """True where a flow with this address at either end may be one that the table has forgotten undecided (E7)."""
+        return self._lost_more or address in self._lost
 
     def _add(self, flow: Flow) -> None:
         client = self._clients.get(flow.key.src)
@@ -126,21 +124,20 @@ class FlowTable:
         self.memory += flow.weight
         self._count += 1
 
-    def _evict(self, now: float) -> None:
+    def _evict(self) -> None:
         if self._passed:
             del self._passed[next(iter(self._passed))]
             return
         flow = next(iter(self._victim().flows.values()))
-        self._lose(flow, now)
+        self._lose(flow)
         self.evicted += 1
 
-    def _lose(self, flow: Flow, now: float) -> None:
+    def _lose(self, flow: Flow) -> None:
         self.forget(flow.key)
-        for address in (flow.key.src, flow.key.dst):
-            self._lost.pop(address, None)
-            self._lost[address] = now
-        while len(self._lost) > _REMEMBERED:
-            self._lost_before = self._lost.pop(next(iter(self._lost)))
+        if len(self._lost) < _REMEMBERED:
+            self._lost.update((flow.key.src, flow.key.dst))
+        else:
+            self._lost_more = True
 
     def _victim(self) -> _Client:
         """The heaviest client, as of a few evictions ago: finding it costs a look at all of them."""
@@ -163,7 +160,7 @@ class FlowTable:
 
     def _expire(self, client: _Client, now: float) -> None:
         for flow in _older(client.flows, now - self.IDLE):
-            self._lose(flow, now)
+            self._lose(flow)
 
 
 def _older(flows: dict[FlowKey, Flow], than: float) -> list[Flow]:

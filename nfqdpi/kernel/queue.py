@@ -58,7 +58,9 @@ class Queue:
         self, number: int, engine: Engine, field: MarkField, told: Told, *, length: int, pass_when_full: bool
     ) -> None:
         self.number = number
+        self.packets = 0
         self.faults = 0
+        self._length = length
         self.last_fault = ""
         self._engine = engine
         self._field = field
@@ -78,19 +80,23 @@ class Queue:
 
     def serve(self) -> None:
         """Judge what waits now; does not block."""
+        before = self.packets
         self._binding.run(block=False)
+        if self.packets - before >= self._length:
+            self._engine.overflow(monotonic())
 
     def close(self) -> None:
         """Give the queue back; the kernel drops what still waits in it."""
         self._binding.unbind()
 
     def _judge(self, packet: netfilterqueue.Packet) -> None:
+        self.packets += 1
         data = b""
         pending = True
         now = monotonic()
         try:
             data = packet.get_payload()
-            decision = self._engine.process(data, now, packet.indev)
+            decision = self._engine.process(data, now, packet.indev, self._field.read(packet.get_mark()))
             self._answer(packet, decision)
             pending = False
             self._told(data, decision, Arrival(packet))

@@ -221,11 +221,13 @@ def test_a_server_that_asks_twice(talk: Talks) -> None:
 
 
 def test_a_reply_that_got_by(talk: Talks) -> None:
-    """What the client has read and we have not seen went past a full queue: the flow is as one older than we are."""
+    """What the client has read and we have not seen went past a full queue, if ours was: the flow is as one older than
+    we are. If it was not, the client has forged its acknowledgement."""
     for exceptions, end in ((OPEN, "accelerate midstream"), (CLOSED, "block midstream")):
         flow = talk(exceptions=exceptions)
         assert [flow.opens(), flow.client(hello(ALLOWED))] == [OPENING, "confirm default"]
         flow.unseen(server_hello())
+        flow.engine.overflow(flow.now - 5)
         assert flow.client(b"\x16\x03\x03\x00\x01\x10") == end
 
 
@@ -234,3 +236,11 @@ def test_a_flawed_hello_with_a_blocked_name(talk: Talks) -> None:
     flow = talk(exceptions={**OPEN, Reason.MALFORMED: Verdict.ACCELERATE})
     data = hello(BLOCKED, extension(GREASE))  # twice
     assert [flow.opens(), flow.client(data)] == [OPENING, "block rule"]
+
+
+def test_a_reply_that_cannot_have_got_by(talk: Talks) -> None:
+    """Without a full queue, an acknowledgement of what we have not seen excuses nothing."""
+    flow = talk()
+    assert [flow.opens(), flow.client(hello(ALLOWED))] == [OPENING, "confirm default"]
+    flow.unseen(server_hello())
+    assert flow.client(hello(BLOCKED), at=0) == "block overlap"

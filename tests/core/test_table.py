@@ -47,8 +47,7 @@ def test_then_the_least_recently_used_of_the_heaviest_client() -> None:
 
 
 def test_a_flood_evicts_itself() -> None:
-    """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious, for
-    as long as conntrack may keep the lost flows' marks."""
+    """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious."""
     table = FlowTable(64)
     modest = [flow(2, port=port) for port in range(1, 9)]
     for one in modest:
@@ -59,10 +58,8 @@ def test_a_flood_evicts_itself() -> None:
         greedy.since = 0.0
         table.touch(greedy, 0.0)
     assert all(table.get(one.key) is one for one in modest)
-    assert table.crowded(flow(1).key.src, 1.0)
-    assert not table.crowded(flow(2).key.src, 1.0)
-    assert table.crowded(flow(1).key.src, FlowTable.MARKED - 1)
-    assert not table.crowded(flow(1).key.src, FlowTable.MARKED)
+    assert table.has_lost(flow(1).key.src)
+    assert not table.has_lost(flow(2).key.src)
 
 
 def test_few_flows_with_much_on_record() -> None:
@@ -86,9 +83,8 @@ def test_losses_are_remembered_of_so_many_addresses() -> None:
     table = FlowTable(1)
     for number in range(1, 9000):
         table.open(flow(number, float(number)))
-        assert table.crowded(flow(1).key.src, 0.0) is (number > 1)
-    assert table.crowded(flow(99_999).key.src, 9000.0)
-    assert not table.crowded(flow(1).key.src, 9000.0 + FlowTable.MARKED)
+        assert table.has_lost(flow(1).key.src) is (number > 1)
+    assert table.has_lost(flow(99_999).key.src)
 
 
 def test_losses_are_remembered_of_both_ends() -> None:
@@ -96,7 +92,7 @@ def test_losses_are_remembered_of_both_ends() -> None:
     table = FlowTable(1)
     table.open(flow(1))
     table.open(flow(2))
-    assert table.crowded(flow(1).key.dst, 0.0)
+    assert table.has_lost(flow(1).key.dst)
 
 
 def test_accelerated_flows_linger_then_go() -> None:
@@ -131,7 +127,7 @@ def test_idle_flows_go_last() -> None:
     table.open(flow(3, FlowTable.IDLE + 1))
     table.open(flow(3, FlowTable.IDLE + 1, port=2))  # each opening looks at one client beside its own
     assert table.get(idle.key) is None
-    assert table.crowded(idle.key.src, FlowTable.IDLE + 1)
+    assert table.has_lost(idle.key.src)
 
 
 def test_a_decided_flow_gives_its_bytes_back() -> None:

@@ -50,6 +50,7 @@ class Talk:
     now: float = 1000.0
     sent: int = 0  # the end of the client's bytes so far, as an offset
     received: int = 0  # the end of the server's
+    mark: Verdict = Verdict.UNSEEN  # what conntrack keeps of the last verdict
     judgements: list[Judgement] = field(default_factory=list)
 
     def opens(self) -> str:
@@ -88,7 +89,9 @@ class Talk:
         return ip(6, tcp(payload, seq=seq, ack=ack, flags=flags, sport=sport, dport=dport, options=options), src, dst)
 
     def _line(self, packet: bytes) -> str:
-        decision = self.engine.process(packet, self.now)
+        decision = self.engine.process(packet, self.now, state=self.mark)
+        if decision.action is Action.MARK:
+            self.mark = decision.verdict
         self.judgements += decision.judgements
         return line(decision)
 

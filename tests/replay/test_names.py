@@ -53,7 +53,7 @@ def test_clean_name_behind_a_flawed_one() -> None:
     ((server_name(b"no good.example"),), ("no good.example",)),
     ((server_name(b"-\xff.example"),), ("-\\xff.example",)),
     ((server_name(b"one.example", b"two.example"),), ("one.example", "two.example")),
-    ((server_name(b"one.example"), server_name(b"two.example")), ("one.example",)),
+    ((server_name(b"one.example"), server_name(b"two.example")), ("one.example", "two.example")),
     ((server_name(b"one.example"), extension(16, b"\x00\x09\x01")), ("one.example",)),
     ((alpn(b"h2"), server_name(b"")), ()),
 ])
