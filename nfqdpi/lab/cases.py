@@ -23,12 +23,12 @@ _SILENCE = 0.3  # seconds without an answer that are silence
 # segment before OpenSSL 3.5, two since (it has a post-quantum key share).
 Hello = Literal["short", "long", "default"]
 _SHORT_GROUP = "X25519"
-_LONG_ALPN = ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])
+LONG_ALPN = ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])
 _HELLO_OPTIONS = {
     ("curl", "short"): ("--curves", _SHORT_GROUP),
     ("curl", "default"): (),
     ("openssl", "short"): ("-groups", _SHORT_GROUP),
-    ("openssl", "long"): ("-groups", _SHORT_GROUP, "-alpn", _LONG_ALPN),
+    ("openssl", "long"): ("-groups", _SHORT_GROUP, "-alpn", LONG_ALPN),
 }
 
 

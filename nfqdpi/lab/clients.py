@@ -46,12 +46,12 @@ def curl(client: Namespace, url: str, family: Family, ca: Path, *options: str, t
             return Answer(outcome, seen["errormsg"], ms, seen["local_port"])
 
 
-def openssl(client: Namespace, name: str, family: Family, ca: Path, *options: str) -> Answer:
+def openssl(client: Namespace, name: str, family: Family, ca: Path, *options: str, timeout: float = 10) -> Answer:
     """A TLS handshake. The detail is the negotiated version."""
     started = time.monotonic()
     done = client.run(["openssl", "s_client", "-brief", "-connect", f"[{SERVER[family]}]:443", "-servername", name,
                        "-CAfile", ca, "-verify_return_error", "-verify_hostname", name, *options], check=False,
-                      timeout=10)
+                      timeout=timeout)
     ms = round((time.monotonic() - started) * 1000, 1)
     output = done.stdout + done.stderr
     if "Verification: OK" in output:

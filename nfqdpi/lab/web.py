@@ -31,6 +31,7 @@ http {{
     uwsgi_temp_path {here}/uwsgi;
     scgi_temp_path {here}/scgi;
     ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ecdh_curve X25519:prime256v1;  # few: a client that guesses another one is told by HelloRetryRequest
     sendfile on;
     keepalive_timeout 5;
     server {{

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nfqdpi.lab.cases import LONG_ALPN
 from nfqdpi.lab.namespace import LabError
 from nfqdpi.lab.network import SERVER, Lab
 from nfqdpi.lab.web import WebServer
@@ -21,7 +22,6 @@ from tests.kernel import browser
 HERE = Path(__file__).parent / "hellos"
 NAME = "allowed.example"
 RELAY = "203.0.113.1"  # the router's address on the gateway's side
-LONG_ALPN = ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])
 PYTHON = f"""
 import socket, ssl
 settings = ssl.create_default_context()

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from nfqdpi.core.classifier import NEED_MORE, Classification
+from nfqdpi.lab.cases import LONG_ALPN
 from nfqdpi.plugins.tls import classifier
 from tests.builders import records
 from tests.plugins.prefixes import answer
 
 HELLOS = Path(__file__).parents[1] / "data" / "hellos"
-LONG_ALPN = ",".join(["http/1.1", *(letter * 254 for letter in "abcdefgh")])
 EXPECTED = {  # version and protocols on offer
     "chromium": ("TLS 1.3", "h2,http/1.1"),
     "chromium-http1": ("TLS 1.3", "http/1.1"),
