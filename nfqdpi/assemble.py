@@ -35,4 +35,5 @@ def engine(config: Config) -> Engine:
     """A new engine with every installed classifier. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    return Engine(plugins.load(), policy(config), config.exceptions, limits=limits, strict=inspect.mode == "strict")
+    return Engine(plugins.load(), policy(config), config.exceptions, limits=limits, strict=inspect.mode == "strict",
+                  simulate=config.simulated)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
 import click
 import msgspec
@@ -35,7 +35,7 @@ class Exit(IntEnum):
 def fail(code: Exit, *lines: str) -> NoReturn:
     """Say why on stderr, a line each, and exit with the code."""
     for line in lines:
-        click.echo(f"nfqdpi: {line}", err=True)
+        click.echo(f"nfqdpi: {printable(line)}", err=True)
     sys.exit(code)
 
 
@@ -52,6 +52,25 @@ def config_option(command: F) -> F:
             config = load(config_path, required=config_path != DEFAULT_CONFIG)
         except ConfigError as error:
             fail(Exit.USAGE, *error.problems)
+        return command(*args, config=config, **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # the decorated signature is click's business
+
+
+def simulate_option(command: F) -> F:
+    """``--simulate CONDITION``, below ``config_option``: changes the ``config`` that the command gets."""
+
+    @click.option("--simulate", metavar="CONDITION", help="Treat every flow as if this condition of [fail] were true.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, config: Config, simulate: str | None, **kwargs: Any) -> Any:
+        from nfqdpi.config.model import Condition
+
+        if simulate is not None:
+            if simulate not in get_args(Condition):
+                fail(Exit.USAGE, f"--simulate: no condition {printable(simulate)!r}; there are "
+                                 + ", ".join(get_args(Condition)))
+            chosen = msgspec.structs.replace(config.fail, simulate=simulate)
+            config = msgspec.structs.replace(config, fail=chosen)
         return command(*args, config=config, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # the decorated signature is click's business

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, fail, printable
+from nfqdpi.cli.common import Exit, config_option, fail, printable, simulate_option
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
@@ -22,6 +22,7 @@ _LONG_WORK = 8 << 20  # bytes; takes about a second
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @config_option
+@simulate_option
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=lambda: len(os.sched_getaffinity(0)),
               show_default="one per CPU", help="Files read at once.")
 @click.option("--all", "show_all", is_flag=True, help="Also the flows in which no protocol was recognised.")

@@ -6,12 +6,13 @@ import asyncio
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, fail
+from nfqdpi.cli.common import Exit, config_option, fail, simulate_option
 from nfqdpi.config import Config
 
 
 @click.command("run")
 @config_option
+@simulate_option
 @click.option("--no-rules", is_flag=True, help="Leave the firewall alone: the rules are somebody else's.")
 def command(config: Config, *, no_rules: bool) -> None:
     """Run the gateway in this network namespace until SIGTERM: workers, then rules, then "ready" on stderr."""

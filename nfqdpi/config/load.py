@@ -7,15 +7,18 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
 from nfqdpi.config.model import Config
 from nfqdpi.core.verdict import MarkField
-from nfqdpi.policy.names import Pattern
 
 KeyPath = tuple[str | int, ...]
+T = TypeVar("T")
+
+_LARGEST = 16 << 20  # bytes of one file; whoever names a device or a log by mistake is told
+_INVALID = object()  # in place of a value with a problem, which is on record then
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
@@ -35,13 +38,11 @@ def load(path: Path, *, required: bool = True) -> Config:
     A file that is not there is an empty one unless ``required``. Raises ConfigError.
     """
     reading = _Reading()
-    if path.exists() or required:
-        reading.add(path)
-    for extra in sorted((path.parent / "conf.d").glob("*.toml")):
+    reading.add(path, required=required)
+    for extra in reading.parts(path.parent / "conf.d"):
         reading.add(extra)
     config: Config = reading.struct(Config, reading.merged, ())
-    if not reading.problems:
-        reading.cross_check(config)
+    reading.cross_check(config)
     if reading.problems:
         raise ConfigError(reading.problems)
     return config
@@ -55,12 +56,24 @@ class _Reading:
         self.origin: dict[KeyPath, str] = {}
         self.problems: list[str] = []
 
-    def add(self, path: Path) -> None:
+    def parts(self, folder: Path) -> list[Path]:
+        """Its files, in the order in which they are read."""
         try:
-            text = path.read_bytes().decode()
-            table = tomllib.loads(text)
+            return sorted(path for path in folder.iterdir() if path.suffix == ".toml")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         except OSError as error:
-            self.problems.append(f"{path}: {error.strerror}")
+            self.problems.append(f"{folder}: {error.strerror}")
+            return []
+
+    def add(self, path: Path, *, required: bool = True) -> None:
+        try:
+            with path.open("rb") as file:
+                text = file.read(_LARGEST + 1).decode()
+            table = tomllib.loads(text) if len(text) <= _LARGEST else {}
+        except OSError as error:
+            if required or not isinstance(error, FileNotFoundError):
+                self.problems.append(f"{path}: {error.strerror}")
             return
         except UnicodeDecodeError as error:
             self.problems.append(f"{path}: not UTF-8 at byte {error.start}")
@@ -68,6 +81,12 @@ class _Reading:
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
             self.problems.append(f"{path}{':' + line[1] if line else ''}: not TOML: {error}")
+            return
+        except RecursionError:
+            self.problems.append(f"{path}: nested too deeply")
+            return
+        if len(text) > _LARGEST:
+            self.problems.append(f"{path}: larger than {_LARGEST >> 20} MiB")
             return
         already = {key: len(value) for key, value in self.merged.items() if isinstance(value, list)}
         for key_path, line_number in _key_lines(text):
@@ -94,36 +113,43 @@ class _Reading:
         self.problems.append(f"{where}: {name}: {reason}")
 
     def struct(self, kind: Any, table: object, path: KeyPath) -> Any:
-        """The struct, or None where it had a problem (which is then on record)."""
+        """The struct, made of what has no problem; _INVALID where a required key has one."""
         if not isinstance(table, dict):
             self.problem(path, "expected a table")
-            return None
+            return _INVALID
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         values = {}
-        before = len(self.problems)
         for key, value in table.items():
             if key not in fields:
                 near = difflib.get_close_matches(key, fields, 1)
                 self.problem((*path, key), "unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
-            else:
-                values[key] = self.value(fields[key].type, value, (*path, key))
-        for name in (n for n, field in fields.items() if field.required and n not in table):
+            elif (valid := self.value(fields[key].type, value, (*path, key))) is not _INVALID:
+                values[key] = valid
+        required = {name for name, field in fields.items() if field.required}
+        for name in sorted(required - table.keys()):
             self.problem((*path, name), "missing")
-        return kind(**values) if len(self.problems) == before else None
+        return kind(**values) if required <= values.keys() else _INVALID
 
     def value(self, kind: Any, value: object, path: KeyPath) -> Any:
         if _is_struct(kind):
             return self.struct(kind, value, path)
-        if get_origin(kind) is tuple and _is_struct(inner := get_args(kind)[0]):
-            if not isinstance(value, list):
-                self.problem(path, f"expected tables: [[{path[-1]}]]")
-                return ()
-            return tuple(self.struct(inner, item, (*path, n)) for n, item in enumerate(value))
+        inner = _item_type(kind)
+        if _is_struct(inner) and not isinstance(value, list):
+            self.problem(path, f"expected tables: [[{path[-1]}]]")
+            return _INVALID
+        if inner is not None and isinstance(value, list):
+            before = len(self.problems)
+            items = tuple(self.value(inner, item, (*path, n)) for n, item in enumerate(value))
+            if _is_struct(inner):
+                return items
+            if len(self.problems) > before:
+                return _INVALID
         try:
             return msgspec.convert(value, kind, dec_hook=lambda k, v: k.parse(v))
         except msgspec.ValidationError as error:
-            self.problem(path, re.sub(r" - at `\$(.*)`$", r" (at \1)", str(error)))
-            return None
+            words = [word for word in _words(kind) if isinstance(value, str)]
+            self.problem(path, f"{value!r} is none of {', '.join(map(repr, words))}" if words else str(error))
+            return _INVALID
 
     def cross_check(self, config: Config) -> None:
         """What no single key can tell."""
@@ -134,19 +160,31 @@ class _Reading:
         if config.queue.first + config.worker_count > 1 << 16:
             self.problem(("queue", "first"), "queue numbers end at 65535")
         names: set[str] = set()
-        for number, one in enumerate(config.group):
+        for number, one in _valid(config.group):
             if one.name in names:
                 self.problem(("group", number, "name"), f"another group is named {one.name!r}")
             names.add(one.name)
-        for number, rule in enumerate(config.rule):
+        for number, rule in _valid(config.rule):
             for group in rule.groups:
                 if group not in names:
                     self.problem(("rule", number, "groups"), f"no group is named {group!r}")
-            for domain in rule.domains:
-                try:
-                    Pattern.parse(domain)
-                except ValueError as error:
-                    self.problem(("rule", number, "domains"), str(error))
+
+
+def _valid(tables: tuple[T, ...]) -> Iterator[tuple[int, T]]:
+    """Each with its number, but for those that have a problem of their own."""
+    return ((number, one) for number, one in enumerate(tables) if one is not _INVALID)
+
+
+def _item_type(kind: Any) -> Any:
+    """Of a list's type (however annotated) its items'; None: it is no list."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_args(kind)[0] if get_origin(kind) is tuple else None
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that a closed type takes."""
+    return [word for arg in get_args(kind) for word in ([arg] if isinstance(arg, str) else _words(arg))]
 
 
 def _is_struct(kind: object) -> bool:

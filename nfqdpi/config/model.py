@@ -10,10 +10,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
+from nfqdpi.policy.names import Pattern
 
 Exception_ = Literal["accelerate", "block"]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Interface = Annotated[str, Meta(pattern=r"^[^\s/:,\"']{1,15}$")]  # IFNAMSIZ less the NUL; goes into firewall rules
+# IFNAMSIZ less the NUL; it goes into firewall rules, where a last + matches any ending.
+Interface = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]{0,14}\Z")]
+FilePath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
+SocketPath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=107)]  # unix(7): 108 bytes with the NUL
 
 
 class Duration(float):
@@ -23,7 +27,7 @@ class Duration(float):
 
     @classmethod
     def parse(cls, value: object) -> Duration:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
         if match is None or not float(match[1]):
             raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h"')
         return cls(float(match[1]) * cls._UNITS[match[2]])
@@ -42,6 +46,19 @@ class Network(str):
         if not isinstance(value, str):
             raise ValueError("expected an address or CIDR as a string")  # noqa: TRY004  reported as a config problem
         return cls(ipaddress.ip_network(value))
+
+
+class Domain(str):
+    """A domain pattern, as it was written."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Domain:
+        if not isinstance(value, str):
+            raise ValueError("expected a domain pattern as a string")  # noqa: TRY004  reported as a config problem
+        Pattern.parse(value)
+        return cls(value)
 
 
 class Queue(Struct, frozen=True):
@@ -63,17 +80,25 @@ class Marks(Struct, frozen=True):
 
 
 class Inspect(Struct, frozen=True):
-    """How long and how much of a flow is looked at before it must be decided."""
+    """How long and how much of a flow is looked at before it must be decided. ``on_start``: what happens to flows that
+    are older than the daemon: let go, inspected like new ones as far as that goes, or cut."""
 
     mode: Literal["strict", "fast"] = "strict"
     max_bytes: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65536
     max_segments: Annotated[int, Meta(ge=2, le=65536)] = 64
     timeout: Duration = Duration(30)
     max_flows: Annotated[int, Meta(ge=16, le=1 << 22)] = 65536
+    on_start: Literal["accelerate", "inspect", "kill"] = "inspect"
+
+
+# What `--simulate` can bring about; all but the first two are the engine's own.
+Condition = Literal["no_listener", "queue_full", "plugin_error", "midstream", "unknown_protocol", "no_name", "ech",
+                    "malformed", "overlap", "too_big", "timeout", "truncated"]
 
 
 class Fail(Struct, frozen=True):
-    """What happens when a flow cannot be decided: one switch, and one key a condition (DESIGN: exception policy)."""
+    """What happens when a flow cannot be decided: one switch, and one key a condition. ``simulate``: treat every flow
+    as if the condition were true of it."""
 
     default: Literal["open", "closed"] = "open"
     no_listener: Literal["pass", "drop"] | None = None
@@ -88,6 +113,7 @@ class Fail(Struct, frozen=True):
     too_big: Exception_ = "block"
     timeout: Exception_ = "block"
     truncated: Exception_ = "block"
+    simulate: Condition | None = None
 
 
 class PolicySection(Struct, frozen=True):
@@ -108,7 +134,7 @@ class Rule(Struct, frozen=True):
 
     action: Literal["block", "accelerate", "inspect"]
     name: str = ""
-    domains: tuple[str, ...] = ()
+    domains: tuple[Domain, ...] = ()
     groups: tuple[str, ...] = ()
     respond: Literal["reset", "drop"] = "reset"
 
@@ -116,14 +142,14 @@ class Rule(Struct, frozen=True):
 class Events(Struct, frozen=True):
     """Where verdict events go; an empty file name switches them off."""
 
-    file: str = "/var/log/nfqdpi/eve.json"
+    file: FilePath = "/var/log/nfqdpi/eve.json"
     verdicts: Literal["all", "blocked", "none"] = "all"
 
 
 class Control(Struct, frozen=True):
     """Where the command line reaches the daemon; an empty name switches it off."""
 
-    socket: str = "/run/nfqdpi/control.sock"
+    socket: SocketPath = "/run/nfqdpi/control.sock"
 
 
 class Config(Struct, frozen=True):
@@ -158,6 +184,12 @@ class Config(Struct, frozen=True):
     def pass_when_full(self) -> bool:
         """True where the kernel passes what a full queue cannot hold."""
         return (self.fail.queue_full or ("pass" if self.fail.default == "open" else "drop")) == "pass"
+
+    @property
+    def simulated(self) -> Reason | None:
+        """The condition that the engine is to simulate."""
+        condition = self.fail.simulate
+        return Reason(condition) if condition not in (None, "no_listener", "queue_full") else None
 
     @property
     def exceptions(self) -> dict[Reason, Verdict]:

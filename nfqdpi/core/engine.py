@@ -51,13 +51,16 @@ _UNFIT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 class Engine:
     """Decides flows. Not thread-safe: one engine a worker."""
 
-    def __init__(self, classifiers: Sequence[Classifier], policy: Policy, exceptions: Mapping[Reason, Verdict], *,
-                 limits: Limits | None = None, strict: bool = True) -> None:
+    def __init__(  # noqa: PLR0913  each is one setting, most with a default
+        self, classifiers: Sequence[Classifier], policy: Policy, exceptions: Mapping[Reason, Verdict], *,
+        limits: Limits | None = None, strict: bool = True, simulate: Reason | None = None,
+    ) -> None:
         self.policy = policy
         self.strict = strict
         self.limits = limits or Limits()
         self.flows = FlowTable(self.limits.max_flows)
         self._exceptions = exceptions
+        self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
         self._readers = tuple(c.bounded for c in classifiers)
         self._overflowed = -inf
 
@@ -138,6 +141,8 @@ class Engine:
         if not segment.payload or not flow.readers:
             self.flows.touch(flow, now)
             return waiting
+        if self._simulate is not None:
+            return self._except(flow, self._simulate, flow.key, now)
         return self._record(flow, segment, waiting, now)
 
     def _unfit(self, flow: Flow, segment: Segment, now: float) -> Decision | None:
@@ -310,7 +315,7 @@ class Engine:
     def _except(self, flow: Flow | None, reason: Reason, key: FlowKey | None, now: float,
                 found: Classification | None = None) -> Decision:
         """The engine cannot decide: the exception policy does."""
-        outcome = Outcome(self._exceptions[reason], reason)
+        outcome = Outcome(self._exceptions.get(reason, Verdict.ACCELERATE), reason)
         if flow is not None:
             return self._decide(flow, outcome, found, now)
         told = (Judgement(key, outcome, None, 1, now),) if key is not None else ()

@@ -24,8 +24,8 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "lost", "packets", "readers", "reason",
-                 "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
+    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "lost", "packets", "readers",
+                 "reason", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key

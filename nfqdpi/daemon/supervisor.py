@@ -20,6 +20,7 @@ from nfqdpi.config import Config
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.events import Event, EventFile
 from nfqdpi.daemon.notify import notify
+from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.kernel import firewall, queues
@@ -54,15 +55,20 @@ class Supervisor:
             loop.add_signal_handler(number, stop.set)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._pool.stop)
-            await self._pool.start()
+            if self._config.fail.simulate != "no_listener":
+                await self._pool.start()
             undo.callback(self._control.stop)
             await self._control.start()
+            if older := settle_older_flows(self._config):
+                self._say(f"{older} flows are older than we are: {self._config.inspect.on_start}")
             if self._with_rules:
                 undo.callback(firewall.remove)
                 firewall.install(ruleset(self._config))
             first, last = self._pool.places[0].number, self._pool.places[-1].number
             self._say(f"ready: version {__version__}, pid {os.getpid()}, {self._config.inspect.mode} mode, "
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
+            if self._config.fail.simulate:
+                self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")

@@ -45,7 +45,9 @@ class Worker:
         self._encoder = msgspec.json.Encoder()
         self._resetter = Resetter()
         self._engine = assemble.engine(config)
-        self._queue = Queue(number, self._engine, config.field, self._told, length=config.queue.length,
+        self._deaf = config.fail.simulate == "queue_full"
+        length = 1 if self._deaf else config.queue.length
+        self._queue = Queue(number, self._engine, config.field, self._told, length=length,
                             pass_when_full=config.pass_when_full)
 
     def run(self) -> None:
@@ -55,14 +57,16 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._channel.send(READY)
         poll = select.poll()
-        poll.register(self._queue, select.POLLIN)
+        if not self._deaf:
+            poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
         while True:
             self._counters["heartbeat_ms"] = round(monotonic() * 1000)
             ready = poll.poll(_TURN * 1000)
             if any(fd == self._channel.fileno() for fd, _ in ready):
                 break  # the supervisor never sends: this is the end
-            self._queue.serve()
+            if not self._deaf:
+                self._queue.serve()
             self._flush()
             self._counters["faults"] = self._queue.faults
             self._counters["flows"] = len(self._engine.flows)
