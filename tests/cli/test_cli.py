@@ -78,8 +78,16 @@ def test_config_errors_come_all_at_once(tmp_path: Path) -> None:
     result = call("config", "check", "-c", file)
     assert result.exit_code == 2
     assert [line.removeprefix("nfqdpi: ").split(": ")[:2] for line in result.stderr.splitlines()] == [
-        [f"{file}:2", "inspect.timeout"], [f"{file}:3", "quue"], [f"{extra}:5", "queue.ports"],
+        [f"{file}:2", "inspect.timeout"], [f"{file}:3", "quue"], [f"{extra}:3", "rule[1].domains[1]"],
+        [f"{extra}:5", "queue.ports[1]"],
     ]
+
+
+def test_config_errors_are_escaped(tmp_path: Path) -> None:
+    """A key of a file that somebody else wrote does not reach the terminal raw."""
+    file = tmp_path / "nfqdpi.toml"
+    file.write_text('"\\u001b[31m" = 1\n')
+    assert "\\x1b[31m: unknown key" in call("config", "check", "-c", file).stderr
 
 
 def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:

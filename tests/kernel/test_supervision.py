@@ -162,7 +162,7 @@ def test_bad_configuration_starts_nothing(lab: Lab) -> None:
     done = nfqdpi(lab, "run", "-c", file)
     assert done.returncode == 2
     assert [line.split(": ")[1:3] for line in done.stderr.splitlines()] == [
-        [f"{file}:2", "queue.workerz"], [f"{file}:6", "rule[1].action"],
+        [f"{file}:2", "queue.workerz"], [f"{file}:6", "rule[1].action"], [f"{file}:4", "marks.mask"],
     ]
     assert lab.gateway.run(["iptables-save"]).stdout == before
 
