@@ -79,7 +79,7 @@ class Talk:
         """A segment of the server's that the rules do not queue."""
         self.received += len(payload)
 
-    def packet(  # noqa: PLR0917  a packet has as many parts
+    def packet(
         self, from_client: bool, seq: int, ack: int, payload: bytes, flags: int, options: bytes = b""
     ) -> bytes:
         ends = (CLIENT6, SERVER6) if self.six else (CLIENT, SERVER)
