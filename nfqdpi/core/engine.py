@@ -105,9 +105,18 @@ class Engine:
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
             flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
-            flow.lost = state is not Verdict.UNSEEN and self.flows.has_lost(segment.key.src)
+            if self.strict and self._forgotten(segment.key, state, now):
+                return self._except(flow, Reason.TIMEOUT, flow.key, now)
         flow.client_interface = interface
         return self._from_client(flow, segment, now)
+
+    def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
+        """E7: True where this may be the rest of a unit whose beginning has expired or was crowded out. A mark says so
+        for certain; but conntrack may have forgotten the flow, too (it gives a reset one ten seconds). Only while a full
+        queue lets openings by does an unmarked flow without one get the benefit of the doubt."""
+        if not self.flows.has_lost(key.src):
+            return False
+        return state is not Verdict.UNSEEN or now - self._overflowed > _OVERFLOW_MEMORY
 
     def _server_opens(self, segment: Segment, now: float, interface: int) -> Decision:
         # E1: the base of the client's stream is what the server's SYN+ACK acknowledges, never a client packet.
@@ -241,7 +250,7 @@ class Engine:
         outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
-            reason = Reason.MALFORMED if flow.opening_seen or found.names else flow.headless
+            reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
             return self._except(flow, reason, flow.key, now, found)
         if found.veiled and Reason.ECH in self._exceptions and not outcome.verdict.blocks:
             return self._except(flow, Reason.ECH, flow.key, now, found)
@@ -261,7 +270,7 @@ class Engine:
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
-            return self._except(flow, flow.headless, flow.key, now)
+            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.

@@ -24,7 +24,7 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "lost", "packets", "readers",
+    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets", "readers",
                  "reason", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
@@ -33,7 +33,6 @@ class Flow:
         self.readers = readers
         self.seen = now
         self.since: float | None = None
-        self.lost = False  # it has been here before, and its record is gone
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
         self.client_interface = self.server_interface = 0  # by which payload and SYN+ACK came in; 0: unknown
@@ -55,12 +54,6 @@ class Flow:
     def opening_seen(self) -> bool:
         """True where the stream's base is the server's word (E1)."""
         return self.server_base is not None
-
-    @property
-    def headless(self) -> Reason:
-        """Why a flow without its opening makes no sense: its record expired or was crowded out (E7), or it is older
-        than we are."""
-        return Reason.TIMEOUT if self.lost else Reason.MIDSTREAM
 
     def await_reply(self, unit: Classification, confirmed: Verdict) -> None:
         """The unit is allowed if the server takes it: ``confirmed`` is the verdict then."""

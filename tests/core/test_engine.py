@@ -356,6 +356,11 @@ def test_a_forgotten_flow_is_not_midstream(talk: Talks) -> None:
         for sport in range(16):
             Talk(flow.engine, flow.six, sport).opens()
         assert flow.client(behind) == "block timeout"
+    halves = talk(max_flows=16)
+    assert [halves.opens(), halves.client(BAD[:-9])] == [OPENING, OPENING]
+    for sport in range(16):
+        Talk(halves.engine, halves.six, sport).opens()
+    assert halves.client(HELLO) == "block timeout"  # the rest of a message may look like a whole one
     replies = talk(max_flows=16)
     assert [replies.opens(), replies.client(HELLO)] == [OPENING, YES]
     for sport in range(16):
