@@ -435,3 +435,16 @@ def test_a_simulated_condition(talk: Talks) -> None:
     judge = Engine(CLASSIFIERS, Policy(), CLOSED, simulate=Reason.MIDSTREAM)
     flow = Talk(judge)
     assert [flow.opens(), flow.client(HELLO)] == [OPENING, "block midstream"]
+
+
+def test_a_forgotten_flow_without_a_mark(talk: Talks) -> None:
+    """conntrack forgets a reset flow in ten seconds, so a missing mark excuses nobody; only a full queue does (E7)."""
+    for overflowed, end in ((False, "block timeout"), (True, "accelerate midstream")):
+        flow = talk(max_flows=16)
+        assert [flow.opens(), flow.client(BAD[:50])] == [OPENING, OPENING]
+        for sport in range(16):
+            Talk(flow.engine, flow.six, sport).opens()
+        flow.mark = Verdict.UNSEEN
+        if overflowed:
+            flow.engine.overflow(flow.now - 1)
+        assert flow.client(BAD[50:]) == end
