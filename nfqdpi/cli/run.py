@@ -33,7 +33,9 @@ def command(config: Config, *, no_rules: bool) -> None:
         fail(Exit.USAGE, f"[events] file: {error.filename}: {error.strerror}")
     try:
         asyncio.run(supervisor.run())
-    except (PoolError, FirewallError, OSError) as error:
+    except OSError as error:
+        fail(Exit.NO, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (PoolError, FirewallError) as error:
         fail(Exit.NO, str(error))
 
 

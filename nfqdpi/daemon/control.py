@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -39,7 +40,9 @@ def ask(path: str, command: str) -> dict[str, Any]:
             client.connect(path)
             client.sendall(msgspec.json.encode(Request(command)) + b"\n")
             reply: dict[str, Any] = msgspec.json.decode(client.makefile("rb").readline())
-    except (FileNotFoundError, ConnectionError, TimeoutError, msgspec.DecodeError) as error:
+    except PermissionError:
+        raise
+    except (OSError, msgspec.DecodeError) as error:
         raise NotRunning(f"no daemon answers on {path}") from error
     return reply
 
@@ -54,11 +57,18 @@ class Control:
         self._clients = 0
 
     async def start(self) -> None:
-        """Listen. A socket that nobody listens on any more is replaced; OSError where it cannot be made."""
+        """Listen. A socket that nobody listens on any more is replaced; OSError, with the path, where it cannot be made
+        or another daemon answers on it."""
         if not self._path:
             return
+        try:
+            await self._listen()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+    async def _listen(self) -> None:
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        Path(self._path).unlink(missing_ok=True)
+        _make_room(Path(self._path))
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_REQUEST)
@@ -95,3 +105,19 @@ class Control:
         if command is None or request.v != VERSION:
             return {"v": VERSION, "error": f"no command {request.command!r} in version {request.v}"}
         return {"v": VERSION, **command()}
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket that a daemon left which is no more; nothing else that stands there."""
+    try:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(_PATIENCE)
+            other.connect(str(path))
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        if not path.is_socket():
+            raise FileExistsError(errno.EEXIST, "it is there, and no socket") from None
+        path.unlink()
+    else:
+        raise OSError(errno.EADDRINUSE, "another daemon answers here")

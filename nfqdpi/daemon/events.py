@@ -126,7 +126,9 @@ class EventFile:
         self._fd: int | None = None
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            # Not blocking: a pipe whose reader is slow, or not there, must not hold up the supervisor.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._fd = os.open(path, flags, 0o640)
 
     def write(self, lines: bytes | bytearray) -> None:
         """Append whole lines."""

@@ -177,8 +177,9 @@ def _become_worker(place: Place, config: Config, channel: socket.socket) -> None
     status = 1
     try:
         signal.set_wakeup_fd(-1)
+        # A terminal or a service manager signals the whole group; the supervisor decides, rules first.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN)
         low = 3
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))

@@ -47,11 +47,11 @@ class Supervisor:
         })
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT. Raises PoolError, firewall.FirewallError or OSError where it cannot start; nothing
-        is left behind then."""
+        """Until SIGTERM, SIGINT or SIGHUP. Raises PoolError, firewall.FirewallError or OSError where it cannot start;
+        nothing is left behind then."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._pool.stop)
@@ -62,6 +62,7 @@ class Supervisor:
             if older := settle_older_flows(self._config):
                 self._say(f"{older} flows are older than we are: {self._config.inspect.on_start}")
             if self._with_rules:
+                self._refuse_others_rules()
                 undo.callback(firewall.remove)
                 firewall.install(ruleset(self._config))
             first, last = self._pool.places[0].number, self._pool.places[-1].number
@@ -72,6 +73,14 @@ class Supervisor:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+
+    def _refuse_others_rules(self) -> None:
+        """A namespace has one set of rules: ours in place of a living daemon's would leave that one without traffic."""
+        mine = {place.number for place in self._pool.places}
+        held = queues.queues()
+        for number in sorted(firewall.queue_numbers() - mine & held.keys()):
+            raise firewall.FirewallError(
+                f"the rules are another daemon's: queue {number} is owned by process {held[number].owner or 'unknown'}")
 
     def _take_lines(self, lines: bytes) -> None:
         """Event lines of a worker: remembered for ``flows``, written as the configuration says."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import signal
 import socket
 from time import monotonic
 
@@ -52,9 +51,6 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
-        # A terminal or a service manager signals the whole group; the supervisor decides, rules first.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._channel.send(READY)
         poll = select.poll()
         if not self._deaf:

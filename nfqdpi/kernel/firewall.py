@@ -22,6 +22,7 @@ _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock fo
 
 _OURS = re.compile(r"NFQDPI(_\w+)?")
 _IPTABLES_NFT = re.compile(r"table ip6? (filter|mangle|nat|raw|security)")  # what iptables-nft keeps its rules in
+_QUEUES = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
 _JUMP = re.compile(r"-[jg] (NFQDPI(?:_\w+)?)$")
 
 
@@ -64,6 +65,14 @@ def installed() -> bool:
     """True where a chain of ours is there, of whatever configuration."""
     tables = (chains for family in families() for chains in _saved(family).values())
     return any(_OURS.fullmatch(chain) for chains in tables for chain in chains)
+
+
+def queue_numbers() -> set[int]:
+    """The queues that the installed rules lead to."""
+    rules = (rule for family in families() for chains in _saved(family).values()
+             for chain, listed in chains.items() if _OURS.fullmatch(chain) for rule in listed)
+    ranges = (found.groups() for rule in rules if (found := _QUEUES.search(rule)))
+    return {number for first, last in ranges for number in range(int(first), int(last or first) + 1)}
 
 
 def check(ruleset: RuleSet) -> list[str]:
@@ -175,9 +184,13 @@ def _restore(family: Family, text: str) -> None:
 
 def _run(command: list[str], text: str = "") -> str:
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=3 * _LOCK_WAIT)
+        # In a session of its own: a Ctrl-C at the terminal is ours to obey, and must not leave half of the tables done.
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=3 * _LOCK_WAIT,
+                              start_new_session=True)
     except subprocess.CalledProcessError as error:
         raise FirewallError(f"{command[0]}: {error.stderr.strip() or f'exit code {error.returncode}'}") from error
+    except FileNotFoundError as error:
+        raise FirewallError(f"{command[0]} is not on PATH") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FirewallError(str(error)) from error
     return done.stdout

@@ -154,6 +154,46 @@ def test_second_daemon_is_refused(lab: Lab, gateway: Gateway, origin: Origin) ->
     assert visit(lab, "blocked.example") == "reset"
 
 
+def test_a_daemon_on_other_queues_is_refused(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """There is one set of rules: a daemon that would take it, or the control socket, from a living one ends with 1."""
+    running = gateway(config(lab))
+    file = lab.state / "second.toml"
+    for socket_path, complaint in (
+        (lab.state / "control.sock", f"{lab.state}/control.sock: another daemon answers here"),
+        ("", f"the rules are another daemon's: queue 0 is owned by process {workers(lab, running)[0]}"),
+    ):
+        file.write_text(f'[queue]\nfirst = 10\n[events]\nfile = ""\n[control]\nsocket = "{socket_path}"\n')
+        done = nfqdpi(lab, "run", "-c", file)
+        assert (done.returncode, complaint in done.stderr) == (1, True), done.stderr
+    ask(lab, running, "status")
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_a_path_that_is_something_else(lab: Lab) -> None:
+    """What stands where the control socket or the event file should be is left alone, and nothing waits for it."""
+    file, other = lab.state / "nfqdpi.toml", lab.state / "other"
+    other.write_text("precious")
+    file.write_text(f'[events]\nfile = ""\n[control]\nsocket = "{other}"\n')
+    done = nfqdpi(lab, "run", "-c", file)
+    assert (done.returncode, f"{other}: it is there, and no socket" in done.stderr) == (1, True), done.stderr
+    assert other.read_text() == "precious"
+    os.mkfifo(lab.state / "pipe")
+    file.write_text(f'[events]\nfile = "{lab.state}/pipe"\n')
+    assert nfqdpi(lab, "run", "-c", file).returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.0, 0.02])
+def test_signals_of_a_terminal(lab: Lab, gateway: Gateway, number: signal.Signals, after: float) -> None:
+    """Ctrl-C, a closed terminal or an impatient second signal reach the whole group: the rules go all the same."""
+    running = gateway(config(lab))
+    os.killpg(supervisor(running), number)
+    time.sleep(after)
+    os.killpg(supervisor(running), number)
+    assert running.process.wait(5) == 0
+    assert "NFQDPI" not in lab.gateway.run(["iptables-save"]).stdout + lab.gateway.run(["ip6tables-save"]).stdout
+
+
 def test_bad_configuration_starts_nothing(lab: Lab) -> None:
     """Exit 2, every problem in a line of its own, and neither rules nor socket."""
     file = lab.state / "bad.toml"
