@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
@@ -120,3 +121,15 @@ def need(*capabilities: Capability) -> None:
 
     if lacking := missing(*capabilities):
         fail(Exit.NOT_PERMITTED, f"this needs {', '.join(lacking)}: run it as root")
+
+@contextmanager
+def kernel_errors() -> Iterator[None]:
+    """What conntrack's netlink refuses, as exit code 4 or 1."""
+    try:
+        yield
+    except PermissionError:
+        fail(Exit.NOT_PERMITTED, "the kernel refused: CAP_NET_ADMIN is needed in this network namespace")
+    except BrokenPipeError:
+        raise  # nobody reads on: click's to end quietly
+    except OSError as error:
+        fail(Exit.NO, f"conntrack: {error.strerror}")

@@ -24,6 +24,11 @@ def command(config: Config, name: str, client: str, *, as_json: bool) -> None:
         address = ip_address(client)
     except ValueError:
         fail(Exit.USAGE, f"--client: {printable(client)!r} is not an address")
+    host, _, port = name.partition(":")
+    if port.isdecimal():
+        name = host
+    if not name.strip(".") or "/" in name or not name.isprintable():
+        fail(Exit.USAGE, f"{printable(name)!r} is not a name")
     policy = assemble.policy(config)
     ruling = policy.decide(name, address.packed)
     passed_over = list(policy.passed_over(name, address.packed))

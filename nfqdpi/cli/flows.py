@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, table
+from nfqdpi.cli.common import config_option, emit_json, json_option, kernel_errors, need, table
 from nfqdpi.config import Config
 from nfqdpi.core.verdict import Verdict
 
 
 @click.command("flows")
 @click.option("--verdict", type=click.Choice([v.name.lower() for v in Verdict]), help="Only flows in this state.")
-@click.option("--client", default="", help="Only flows of this client address.")
+@click.option("--client", metavar="NETWORK", type=ip_network, help="Only flows of this client address or network.")
 @config_option
 @json_option
-def command(config: Config, verdict: str | None, client: str, *, as_json: bool) -> None:
+def command(config: Config, verdict: str | None, client: IPv4Network | IPv6Network | None, *, as_json: bool) -> None:
     """One row a flow, from conntrack; works with the daemon down, then without names."""
     from nfqdpi.kernel import conntrack
-    from nfqdpi.kernel.privileges import Capability, missing
+    from nfqdpi.kernel.privileges import Capability
 
-    if lacking := missing(Capability.CAP_NET_ADMIN):
-        fail(Exit.NOT_PERMITTED, f"flows needs {lacking[0]}")
+    need(Capability.CAP_NET_ADMIN)
     names = _names(config)
+    with kernel_errors():
+        entries = list(conntrack.dump(config.field, Verdict[verdict.upper()] if verdict else None))
     rows = []
-    for entry in conntrack.dump(config.field, Verdict[verdict.upper()] if verdict else None):
+    for entry in entries:
         orig = entry.orig
         if orig.proto != socket.IPPROTO_TCP or orig.dport not in config.queue.ports:
             continue
-        if client not in ("", orig.src):
+        if client is not None and ip_address(orig.src) not in client:
             continue
         key = f"{orig.src} {orig.sport} {orig.dst} {orig.dport} TCP"
         name, protocol, reason, rule = names.get(key, (None, None, None, None))

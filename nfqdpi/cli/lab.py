@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from nfqdpi.cli.common import Exit, emit_json, fail, json_option, printable
+from nfqdpi.cli.common import Exit, emit_json, fail, json_option, need, printable
 
 if TYPE_CHECKING:
     from nfqdpi.lab.network import Lab
@@ -69,8 +69,7 @@ def _lab_errors() -> Iterator[None]:
     from nfqdpi.lab import needs
     from nfqdpi.lab.namespace import LabError
 
-    if missing := needs.missing_capabilities():
-        fail(Exit.NOT_PERMITTED, f"the lab needs root; missing: {', '.join(missing)}")
+    need(*needs.CAPABILITIES)
     if missing := needs.missing_programs():
         fail(Exit.DEGRADED, f"the lab needs programs that are not on PATH: {', '.join(missing)}")
     try:

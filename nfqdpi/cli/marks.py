@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec import Struct
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, need, table
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, kernel_errors, need, table
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import conntrack
 from nfqdpi.kernel.ctnetlink import Entry, Tuple
@@ -80,7 +79,7 @@ def _filter_options(function: F) -> F:
             **{name: options.pop(name) for name in ("src", "dst", "sport", "dport")},
         )
         need(Capability.CAP_NET_ADMIN)
-        with _kernel_errors():
+        with kernel_errors():
             return function(*args, which=which, **options)
 
     return wrapped  # type: ignore[return-value]  # the decorated signature is click's business
@@ -178,15 +177,3 @@ def _cells(entry: Entry, field: MarkField) -> tuple[str, ...]:
     row = _row(entry, field)
     return (str(row["proto"]), f"{row['src']} {row['sport']}", f"{row['dst']} {row['dport']}", str(row["verdict"]),
             f"{entry.mark:#x}", entry.tcp_state or "-")
-
-
-@contextmanager
-def _kernel_errors() -> Iterator[None]:
-    try:
-        yield
-    except PermissionError:
-        fail(Exit.NOT_PERMITTED, "the kernel refused: CAP_NET_ADMIN is needed in this network namespace")
-    except BrokenPipeError:
-        raise  # nobody reads on: click's to end quietly
-    except OSError as error:
-        fail(Exit.NO, f"conntrack: {error.strerror}")

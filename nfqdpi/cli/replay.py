@@ -20,12 +20,13 @@ _LONG_WORK = 8 << 20  # bytes; takes about a second
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="FILE...")
 @config_option
 @simulate_option
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=lambda: len(os.sched_getaffinity(0)),
               show_default="one per CPU", help="Files read at once.")
 @click.option("--all", "show_all", is_flag=True, help="Also the flows in which no protocol was recognised.")
+@click.option("--json", is_flag=True, expose_value=False, help="The only form there is.")
 def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) -> None:
     """Run the engine over capture files (pcap, pcapng; also gzipped) and print a JSON line for each flow.
 

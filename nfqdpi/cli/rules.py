@@ -31,9 +31,14 @@ def command() -> None:
 @command.command("render")
 @config_option
 @click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IPv4 or IPv6.")
-def render_(config: Config, family: Literal["4", "6"]) -> None:
+@json_option
+def render_(config: Config, family: Literal["4", "6"], as_json: bool) -> None:
     """Print the rules as iptables-restore or ip6tables-restore reads them with --noflush."""
-    click.echo(render(_wanted(config), 4 if family == "4" else 6), nl=False)
+    text = render(_wanted(config), 4 if family == "4" else 6)
+    if as_json:
+        emit_json({"family": int(family), "rules": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @command.command()
@@ -48,6 +53,7 @@ def install(config: Config) -> None:
 
 
 @command.command()
+@click.option("-c", "--config", metavar="FILE", expose_value=False, help="Not read: no broken file keeps rules in place.")
 def remove() -> None:
     """Take every rule of nfqdpi away, whatever configuration it came from."""
     need(*_IPTABLES)

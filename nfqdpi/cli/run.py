@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, fail, simulate_option
+from nfqdpi.cli.common import Exit, config_option, fail, need, simulate_option
 from nfqdpi.config import Config
 
 
@@ -19,11 +19,10 @@ def command(config: Config, *, no_rules: bool) -> None:
     from nfqdpi.daemon.pool import PoolError
     from nfqdpi.daemon.supervisor import Supervisor
     from nfqdpi.kernel.firewall import FirewallError
-    from nfqdpi.kernel.privileges import Capability, missing
+    from nfqdpi.kernel.privileges import Capability
     from nfqdpi.kernel.queues import queues
 
-    if lacking := missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW):
-        fail(Exit.NOT_PERMITTED, f"run needs {' and '.join(lacking)}")
+    need(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
     ours = range(config.queue.first, config.queue.first + config.worker_count)
     if taken := [queue for number, queue in queues().items() if number in ours]:
         fail(Exit.NO, *(f"queue {queue.number} is owned by process {queue.owner or 'unknown'}" for queue in taken))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from nfqdpi.kernel.privileges import Capability, missing
+from nfqdpi.kernel.privileges import Capability
+
+CAPABILITIES = (Capability.CAP_SYS_ADMIN, Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
 
 _PROGRAMS = ("ip", "iptables", "ip6tables", "conntrack", "nginx", "openssl", "curl")
 
@@ -12,8 +14,3 @@ _PROGRAMS = ("ip", "iptables", "ip6tables", "conntrack", "nginx", "openssl", "cu
 def missing_programs() -> list[str]:
     """The programs that are not on PATH."""
     return [program for program in _PROGRAMS if not shutil.which(program)]
-
-
-def missing_capabilities() -> list[str]:
-    """The capabilities that this process lacks."""
-    return missing(Capability.CAP_SYS_ADMIN, Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)

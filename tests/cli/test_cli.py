@@ -68,6 +68,25 @@ def test_explain_refuses_what_is_no_address(policy: Path) -> None:
     assert call("explain", "x", "--client", "10.0.0", "-c", policy).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ["", ".", "http://school.example/", "a\x1b[31m", "a\udcff"])
+def test_explain_refuses_what_is_no_name(policy: Path, name: str) -> None:
+    """What no client could ask for is a usage error, not a yes."""
+    result = call("explain", name, "--json", "-c", policy)
+    assert (result.exit_code, "is not a name" in result.stderr) == (2, True)
+
+
+def test_explain_takes_a_port_off(policy: Path) -> None:
+    """A name as a browser's address line shows it is judged as the Host field is; an IPv6 literal has no port."""
+    assert call("explain", "school.example:8443", "-c", policy).exit_code == 0
+    assert json.loads(call("explain", "fd00::7", "--json", "-c", policy).output)["name"] == "fd00::7"
+
+
+def test_rules_render_as_json(policy: Path) -> None:
+    """One object with the text that iptables-restore reads."""
+    told = json.loads(call("rules", "render", "--family", "6", "--json", "-c", policy).output)
+    assert told == {"family": 6, "rules": call("rules", "render", "--family", "6", "-c", policy).output}
+
+
 def test_config_errors_come_all_at_once(tmp_path: Path) -> None:
     """Each problem is a line with file, line, key and reason; exit 2; parts in conf.d are named as themselves."""
     (tmp_path / "conf.d").mkdir()

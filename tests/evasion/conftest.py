@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nfqdpi.kernel.privileges import missing
 from nfqdpi.lab import needs
 from tests.evasion.case import Case, Seen
 from tests.evasion.stage import Stage
@@ -23,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="package")
 def _privileged() -> None:
-    if missing := needs.missing_capabilities():
-        pytest.fail(f"kernel tests need root (no {', '.join(missing)}): sudo ./dev test, or leave out: -m 'not kernel'")
+    if lacking := missing(*needs.CAPABILITIES):
+        pytest.fail(f"kernel tests need root (no {', '.join(lacking)}): sudo ./dev test, or leave out: -m 'not kernel'")
 
 
 @pytest.fixture(scope="package")

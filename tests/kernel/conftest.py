@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nfqdpi.kernel.privileges import missing
 from nfqdpi.lab import needs
 from nfqdpi.lab.cases import NAMES
 from nfqdpi.lab.daemon import Daemon, daemon
@@ -27,8 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _privileged() -> None:
-    if missing := needs.missing_capabilities():
-        pytest.fail(f"kernel tests need root (no {', '.join(missing)}): sudo ./dev test, or leave out: -m 'not kernel'")
+    if lacking := missing(*needs.CAPABILITIES):
+        pytest.fail(f"kernel tests need root (no {', '.join(lacking)}): sudo ./dev test, or leave out: -m 'not kernel'")
 
 
 @pytest.fixture

@@ -115,6 +115,9 @@ def test_events_and_flows_tell_it(lab: Lab, gateway: Gateway, origin: Origin) ->
         assert [(f["src_port"], f["name"], f["verdict"], f["rule"]) for f in flows] == [
             (visitor.port, "www.blocked.example", "block", "ads")
         ]
+        for client, count in (("192.0.2.0/24", 1), ("192.0.2.7", 0), ("2001:DB8:1::/64", 0)):
+            assert ask(lab, running, "flows", "--json", "--client", client).count("\n") == count
+        ask(lab, running, "flows", "--client", "nonsense", code=2)
     assert running.stop() == 0
     (event,) = events(lab)
     assert event["event_type"] == "verdict"

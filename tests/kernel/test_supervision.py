@@ -212,7 +212,7 @@ def test_without_privileges(lab: Lab) -> None:
     command = ["setpriv", "--bounding-set=-net_admin,-net_raw", sys.executable, "-m", "nfqdpi", "run"]
     done = lab.gateway.run(command, check=False)
     assert done.returncode == 4
-    assert "CAP_NET_ADMIN and CAP_NET_RAW" in done.stderr
+    assert "CAP_NET_ADMIN, CAP_NET_RAW" in done.stderr
 
 
 def test_systemd_is_told(lab: Lab, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

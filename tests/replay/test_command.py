@@ -55,7 +55,7 @@ def test_order(tmp_path: Path) -> None:
 def test_pcap_as_given(tmp_path: Path) -> None:
     """A row names its file as the argument did."""
     _capture(tmp_path / "a.pcap", "a.example")
-    assert _replay("a.pcap", cwd=tmp_path)[1][0]["pcap"] == "a.pcap"
+    assert _replay("a.pcap", "--json", cwd=tmp_path)[1][0]["pcap"] == "a.pcap"
 
 
 def test_gzip(tmp_path: Path) -> None:
