@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -36,6 +38,16 @@ class _Commands(click.Group):
         module = import_module(f"nfqdpi.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on: click's to end quietly
+            from nfqdpi.cli.common import Exit, fail
+
+            fail(Exit.DEGRADED, f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -53,7 +53,7 @@ def install(config: Config) -> None:
 
 
 @command.command()
-@click.option("-c", "--config", metavar="FILE", expose_value=False, help="Not read: no broken file keeps rules in place.")
+@click.option("-c", "--config", metavar="FILE", expose_value=False, help="Not read: no broken file keeps rules.")
 def remove() -> None:
     """Take every rule of nfqdpi away, whatever configuration it came from."""
     need(*_IPTABLES)

@@ -152,6 +152,14 @@ def test_names_from_the_wire_are_escaped() -> None:
     assert printable("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\\n\\u202ec"
 
 
+def test_a_full_disk_is_told() -> None:
+    """Output that cannot be written is a line on stderr, and no success."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "nfqdpi", "config", "show"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False)
+    assert (done.returncode, done.stderr) == (5, "nfqdpi: [Errno 28] No space left on device\n")
+
+
 def test_help_imports_nothing_heavy() -> None:
     """The command line starts quickly because it imports only what the command needs."""
     program = (
