@@ -125,13 +125,13 @@ class Engine:
         known = self.flows.get(key)
         base = (segment.seq + 1) % (1 << 32)
         # The client may choose the numbers of the flow before; the server does not.
+        if known is not None and interface == known.client_interface != known.server_interface:
+            return _OUTSIDE  # the client's own network speaks for the server
         if known is None or known.stream.base != segment.ack or known.server_base not in (None, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
             flow.server_interface = interface
             return _READING
-        if known.verdict in _FINAL:  # the mark is gone (E8) or the kernel would have decided: say nothing new of it
-            return Decision(known.verdict, Action.DROP, known.reason)
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 
     def _open(self, key: FlowKey, base: int, now: float) -> Flow:
@@ -208,11 +208,11 @@ class Engine:
         while flow.awaiting is None and flow.readers and flow.stream.head:
             match self._classify(flow):
                 case Pending.NEED_MORE:
-                    break
+                    return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
                     outcome = self._ask(names, Reason.NO_NAME, flow.key.src)
                     if not outcome.verdict.blocks:
-                        break
+                        return self._unfinished(flow, told, now)
                     decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
                     return decision._replace(judgements=told + decision.judgements)
                 case Pending.NO_MATCH:
@@ -226,9 +226,14 @@ class Engine:
                         return decision._replace(judgements=told)
                 case other:
                     assert_never(other)
-        if not told:
-            return _READING
-        return Decision(flow.verdict, Action.MARK, told[-1].outcome.reason, told)
+        return _so_far(flow, told)
+
+    def _unfinished(self, flow: Flow, told: tuple[Judgement, ...], now: float) -> Decision:
+        """The unit is not whole yet; it may not come in any number of pieces."""
+        if flow.stream.segments <= self.limits.max_segments:
+            return _so_far(flow, told)
+        decision = self._except(flow, Reason.TOO_BIG, flow.key, now)
+        return decision._replace(judgements=told + decision.judgements)
 
     def _classify(self, flow: Flow) -> Answer:
         prefix = flow.stream.head
@@ -335,6 +340,11 @@ class Engine:
         flow.verdict, flow.reason = outcome.verdict, outcome.reason
         self.flows.decide(flow, now)
         return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
+
+
+def _so_far(flow: Flow, told: tuple[Judgement, ...]) -> Decision:
+    """Nothing stands against the packet; what is new of its flow."""
+    return Decision(flow.verdict, Action.MARK, told[-1].outcome.reason, told) if told else _READING
 
 
 def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:

@@ -25,23 +25,23 @@ class Added(Enum):
     OUTSIDE = auto()  # wholly below the record, or too far ahead of it
     PROBE = auto()  # a keep-alive: one byte of garbage just below the next (RFC 9293, 3.8.4)
     CONFLICT = auto()  # a second copy that differs
-    FULL = auto()  # more bytes or segments than the limit, and still no end
+    FULL = auto()  # more bytes than the limit, and still no end
 
 
 class StreamBuffer:
     """Offsets count from ``base``, the sequence number of the stream's first byte, and never wrap.
 
-    ``limit`` bounds the bytes ahead of ``start`` and, again, the judged ones behind it; ``max_segments`` the segments
-    of one unit. A copy of what is no longer on record is refused: it might differ.
+    ``limit`` bounds the bytes ahead of ``start`` and, again, the judged ones behind it; ``max_ahead`` the pieces that
+    wait behind gaps. A copy of what is no longer on record is refused: it might differ.
     """
 
-    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_segments", "base", "head", "high", "limit",
-                 "max_segments", "start")
+    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "base", "head", "high", "limit", "max_ahead", "segments",
+                 "start")
 
-    def __init__(self, base: int, limit: int, max_segments: int) -> None:
+    def __init__(self, base: int, limit: int, max_ahead: int) -> None:
         self.base = base
         self.limit = limit
-        self.max_segments = max_segments
+        self.max_ahead = max_ahead
         self.start = 0  # offset of the unit being read
         self.head = b""  # its bytes, in order, without gaps: the prefix
         self._ahead: list[tuple[int, bytes]] = []  # what came early: sorted, disjoint, all behind a gap
@@ -49,7 +49,7 @@ class StreamBuffer:
         self._behind_bytes = 0
         self._floor = 0  # offsets below it are no longer on record
         self.high = 0  # highest offset seen: where the sender is, whatever the wrap
-        self._segments = 0
+        self.segments = 0  # that the unit has taken so far
 
     def offset(self, seq: int) -> int:
         """The offset of a sequence number: the one nearest to where the sender is (RFC 9293, 3.4)."""
@@ -71,15 +71,15 @@ class StreamBuffer:
         else:
             if self._contradicts(offset, payload):
                 return Added.PROBE if len(payload) == 1 and end == next_ else Added.CONFLICT
+            if offset > next_ and len(self._ahead) >= self.max_ahead:
+                return Added.OUTSIDE  # it will be sent again, when the gap is filled
             fresh = payload[next_ - offset :] if offset < next_ else payload
             if not self._insert(max(offset, next_), fresh):
                 self.high = max(self.high, end)
                 return Added.SEEN
             fresh = b""
-        self._segments += 1
-        if self._segments > self.max_segments:
-            return Added.FULL
         self.head += fresh
+        self.segments += bool(fresh)
         self.high = max(self.high, end)
         self._close_gaps()
         return Added.NEW
@@ -99,7 +99,7 @@ class StreamBuffer:
             if where + len(data) > self.start:
                 kept.append((max(where, self.start), data[max(0, self.start - where) :]))
         self._ahead = kept
-        self._segments = len(kept) + bool(self.head)
+        self.segments = int(bool(self.head))
         self._close_gaps()
 
     @property
@@ -146,6 +146,7 @@ class StreamBuffer:
     def _close_gaps(self) -> None:
         while self._ahead and self._ahead[0][0] == self.start + len(self.head):
             self.head += self._ahead.pop(0)[1]
+            self.segments += 1
 
 
 def _differ(offset: int, payload: bytes, where: int, data: bytes) -> bool:

@@ -20,9 +20,10 @@ from nfqdpi.kernel.reset import Resetter
 
 READY = b"ready"
 
-_TURN = 0.5  # s: the longest that the loop sleeps, so that its heartbeat shows that it is alive
+_TURN = 0.5  # s: the longest from one heartbeat to the next, asleep or busy
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
 
+_HEARTBEAT = Counters.index("heartbeat_ms")
 _PACKETS, _BYTES, _DROPPED, _RESETS, _EVENTS_LOST = (
     Counters.index(name) for name in ("packets", "bytes", "dropped", "resets", "events_lost")
 )
@@ -41,6 +42,7 @@ class Worker:
         self._channel = channel
         self._field = config.field
         self._lines = bytearray()
+        self._beaten = 0.0  # when, in monotonic seconds
         self._encoder = msgspec.json.Encoder()
         self._resetter = Resetter()
         self._engine = assemble.engine(config)
@@ -57,23 +59,21 @@ class Worker:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
         while True:
-            self._counters["heartbeat_ms"] = round(monotonic() * 1000)
+            self._beat(monotonic())
             ready = poll.poll(_TURN * 1000)
             if any(fd == self._channel.fileno() for fd, _ in ready):
                 break  # the supervisor never sends: this is the end
             if not self._deaf:
                 self._queue.serve()
-            self._flush()
-            self._counters["faults"] = self._queue.faults
-            self._counters["flows"] = len(self._engine.flows)
-            self._counters["evicted"] = self._engine.flows.evicted
         self._queue.serve()
         self._queue.close()
         self._flush()
 
     def _told(self, data: bytes, decision: Decision, arrival: Arrival) -> None:
-        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
+        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor. And the heart beats: as
+        long as packets keep coming, the loop does not turn."""
         cells = self._cells
+        cells[_HEARTBEAT] = round(monotonic() * 1000)
         cells[_PACKETS] += 1
         cells[_BYTES] += len(data)
         if decision.action is Action.DROP:
@@ -86,7 +86,7 @@ class Worker:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
-            told = event(judgement, self._field.value(decision.verdict), arrival.interface, arrival.mac, monotonic())
+            told = event(judgement, self._field.value(decision.verdict), arrival.interface, arrival.mac, now)
             self._lines += self._encoder.encode(told) + b"\n"
             if len(self._lines) > _BATCH_BYTES:
                 self._flush()

@@ -162,15 +162,27 @@ def test_too_much_in_order_is_full() -> None:
     assert stream.add(LIMIT, b"1") is Added.NEW
 
 
-def test_too_many_segments_are_full() -> None:
-    """A unit has a number of segments; repetitions do not count, and the next unit counts anew."""
+def test_segments_are_counted_by_unit() -> None:
+    """Those that its bytes came in; repetitions do not count, nor does what waits behind a gap before it is filled."""
     stream = buffer(segments=3)
-    for n in range(3):
+    for n in (0, 1, 4, 5):
         assert stream.add(n, b"x") is Added.NEW
         assert stream.add(n, b"x") is Added.SEEN
-    assert stream.add(3, b"x") is Added.FULL
-    stream.advance(3)
-    assert stream.add(3, b"x") is Added.NEW
+    assert stream.segments == 2
+    assert stream.add(2, b"xx") is Added.NEW
+    assert stream.head == b"xxxxxx"
+    stream.advance(5)
+    assert (stream.segments, stream.head) == (1, b"x")
+
+
+def test_so_many_pieces_wait_behind_gaps() -> None:
+    """More are not taken, but will be when the gap is filled: a lost segment is no offence."""
+    stream = buffer(segments=3)
+    for n in (2, 4, 6):
+        assert stream.add(n, b"x") is Added.NEW
+    assert stream.add(8, b"x") is Added.OUTSIDE
+    assert stream.add(0, b"xx") is Added.NEW
+    assert (stream.head, stream.add(8, b"x")) == (b"xxx", Added.NEW)
 
 
 def test_a_stream_may_wrap_more_than_once() -> None:
