@@ -69,11 +69,21 @@ class Worker:
         self._queue.close()
         self._flush()
 
+    def _beat(self, now: float) -> None:
+        """Show that we are alive, and how things stand."""
+        self._beaten = now
+        self._cells[_HEARTBEAT] = round(now * 1000)
+        self._flush()
+        self._counters["faults"] = self._queue.faults
+        self._counters["flows"] = len(self._engine.flows)
+        self._counters["evicted"] = self._engine.flows.evicted
+
     def _told(self, data: bytes, decision: Decision, arrival: Arrival) -> None:
-        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor. And the heart beats: as
-        long as packets keep coming, the loop does not turn."""
+        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
+        # As long as packets keep coming, the loop does not turn.
+        if (now := monotonic()) - self._beaten > _TURN:
+            self._beat(now)
         cells = self._cells
-        cells[_HEARTBEAT] = round(monotonic() * 1000)
         cells[_PACKETS] += 1
         cells[_BYTES] += len(data)
         if decision.action is Action.DROP:
