@@ -59,7 +59,7 @@ def by_curl(visit: Visit) -> str:
     scheme, *options = visit.pick(("http",), ("https",), ("https", "--http1.1"), ("https", "--tls-max", "1.2"))
     answer = clients.curl(visit.lab.client, f"{scheme}://{visit.name}/", visit.family, visit.ca, *options,
                           timeout=_PATIENCE)
-    return answer.outcome if answer.outcome in ("ok", "reset") else f"{answer.outcome} {answer.detail}"
+    return answer.outcome if answer.outcome in ("ok", "reset") else f"{answer.outcome} {answer.detail} port {answer.port}"
 
 
 def by_openssl(visit: Visit) -> str:
