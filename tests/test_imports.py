@@ -50,3 +50,28 @@ def test_the_core_calls_nothing_of_the_world() -> None:
         calls = {node.func.id for node in ast.walk(ast.parse(path.read_text()))
                  if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
         assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}, path
+
+
+@pytest.mark.parametrize(("room", "above"), [
+    ("kernel", {"config", "assemble", "daemon", "replay", "lab", "doctor", "cli"}),
+    ("config", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
+    ("daemon", {"replay", "lab", "doctor", "cli"}),
+    ("replay", {"kernel", "daemon", "lab", "doctor", "cli"}),
+    ("lab", {"daemon", "replay", "doctor", "cli"}),
+])
+def test_no_room_imports_one_above_it(room: str, above: set[str]) -> None:
+    """Command line, daemon, kernel, core: whoever is asked does not know who asks."""
+    for path in files(room):
+        for module in imports(path):
+            assert not (module.startswith("nfqdpi.") and module.split(".")[1] in above), (path, module)
+
+
+@pytest.mark.parametrize(("library", "place"), [
+    ("netfilterqueue", "kernel/queue.py"), ("pyroute2", "kernel/links.py"), ("scapy", "replay/captures.py"),
+    ("ahocorasick", "policy/names.py"), ("idna", "policy/names.py"),
+])
+def test_a_library_has_one_door(library: str, place: str) -> None:
+    """Each outside thing is imported in one file, so that only one file knows its ways."""
+    users = [str(path.relative_to(PACKAGE)) for path in files(".")
+             if any(module.partition(".")[0] == library for module in imports(path))]
+    assert set(users) <= {place}
