@@ -145,13 +145,13 @@ class Pool:
         channel.close()
         pid, place.pid = place.pid, 0
         how = f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "ended by itself"
+        last_words = f": {place.failure}" if place.failure else ""
         place.failure = place.failure or f"the worker {how}"
         started = place.ready.is_set()
         place.ready.set()
         if not self._stopping and (started or place.starts > 1):
             pause = place.pause()
-            self._say(f"queue {place.number}: worker {pid} {how}"
-                      + (f": {place.failure}" if not started else "") + f"; next one in {pause:.1f} s")
+            self._say(f"queue {place.number}: worker {pid} {how}{last_words}; next one in {pause:.1f} s")
             loop.call_later(pause, self._replace, place)
 
     def _replace(self, place: Place) -> None:
@@ -184,11 +184,9 @@ def _become_worker(place: Place, config: Config, channel: socket.socket) -> None
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            worker = Worker(place.number, config, place.counters, channel)
+            Worker(place.number, config, place.counters, channel).run()
+            status = 0
         except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
             channel.send(str(error).encode() or type(error).__name__.encode())
-        else:
-            worker.run()
-            status = 0
     finally:
         os._exit(status)

@@ -191,14 +191,14 @@ def test_strict_drops_data_in_a_syn_and_what_is_invalid(lab: Lab, family: Family
 def test_a_syn_on_a_marked_tuple(lab: Lab, origin: Origin, family: Family) -> None:
     """In strict mode it changes nothing: the server's SYN+ACK begins a flow, and is queued whatever the mark. In fast
     mode, which queues no SYN+ACK, it takes the verdict back. Foreign bits stay."""
-    for strict, after in ((True, 0x52), (False, 0x50)):
+    for strict, before, after in ((True, 0x52, 0x52), (False, 0x54, 0x50)):
         install(lab, RuleSet(strict=strict))
         lab.gateway.run([PROGRAM[family], "-t", "mangle", "-F", "PREROUTING"])
         lab.gateway.run([PROGRAM[family], "-t", "mangle", "-A", "PREROUTING", "-j", "CONNMARK", "--set-xmark",
                          "0x50/0xf0"])
         with Listener(lab.gateway, confirming), Visitor(lab.client, family) as visitor:
             assert visitor.ask("example.com") == "ok"
-            assert marks(lab, visitor.port, MarkField()) == [0x52]
+            assert marks(lab, visitor.port, MarkField()) == [before]
             send(lab, family, from_client=True, flags="S", sport=visitor.port, dport=80)
             assert marks(lab, visitor.port, MarkField()) == [after]
 
