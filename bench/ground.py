@@ -49,7 +49,7 @@ def measure(lab: Lab, way: Way, work: Callable[[], float]) -> Cost:
 
 
 def _workers(lab: Lab) -> list[int]:
-    command = [sys.executable, "-m", "nfqdpi", "status", "--json", "-c", lab.state / "nfqdpi.toml"]
+    command = [sys.executable, "-m", "nfqdpi", "status", "--json", "-c", str(lab.state / "nfqdpi.toml")]
     status = json.loads(lab.gateway.run(command, check=False).stdout)
     return [worker["pid"] for worker in status["workers"]]
 
@@ -70,7 +70,8 @@ def build_visitor(directory: Path) -> Path:
 def visit(lab: Lab, visitor: Path, family: Family, port: int, count: int) -> float:
     """Seconds for so many connections; raises RuntimeError if one in a thousand stays without an answer."""
     request = HELLO.read_bytes() if port == 443 else REQUEST
-    command = ["ip", "netns", "exec", lab.client.name, visitor, SERVER[family], str(port), str(count), str(_PARALLEL)]
+    arguments = SERVER[family], str(port), str(count), str(_PARALLEL)
+    command = ["ip", "netns", "exec", lab.client.name, str(visitor), *arguments]
     done = subprocess.run(command, input=request, capture_output=True, check=True)
     answered, failed, seconds = done.stdout.split()
     if int(failed) > count / 1000:

@@ -59,14 +59,14 @@ def by_curl(visit: Visit) -> str:
     scheme, *options = visit.pick(("http",), ("https",), ("https", "--http1.1"), ("https", "--tls-max", "1.2"))
     answer = clients.curl(visit.lab.client, f"{scheme}://{visit.name}/", visit.family, visit.ca, *options,
                           timeout=_PATIENCE)
-    return answer.outcome if answer.outcome in ("ok", "reset") else f"{answer.outcome} {answer.detail} port {answer.port}"
+    return _end(answer)
 
 
 def by_openssl(visit: Visit) -> str:
     """Hellos of one and of two segments, TLS 1.2 and 1.3, and one that the server answers by HelloRetryRequest."""
     options = visit.pick((), ("-alpn", LONG_ALPN), ("-tls1_2",), ("-groups", "X448:P-256"))
     answer = clients.openssl(visit.lab.client, visit.name, visit.family, visit.ca, *options, timeout=_PATIENCE)
-    return answer.outcome if answer.outcome in ("ok", "reset") else f"{answer.outcome} {answer.detail}"
+    return _end(answer)
 
 
 def by_chromium(visit: Visit) -> str:
@@ -97,6 +97,11 @@ def by_python(visit: Visit) -> str:
             tls.sendall(f"GET / HTTP/1.1\r\nHost: {visit.name}\r\n\r\n".encode())
             _read_answers(tls, visit.name, 1)
     return "ok"
+
+
+def _end(answer: clients.Answer) -> str:
+    known = answer.outcome in ("ok", "reset")
+    return answer.outcome if known else f"{answer.outcome} {answer.detail} on port {answer.port}"
 
 
 def _connect(visit: Visit, port: int) -> socket.socket:
