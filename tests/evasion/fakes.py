@@ -15,37 +15,42 @@ from tests.evasion.stream import RawStream
 EARLIER = 12.0  # seconds; conntrack forgets a reset flow after 10
 
 
+ENDS = {"RST": RST, "RST+ACK": RST | ACK, "FIN+ACK": FIN | ACK}
+_ALL = ("data", *ENDS)
+_WITH_ACK = ("data", "RST+ACK", "FIN+ACK")
+
+
 @dataclass(frozen=True)
 class Means:
     """A way to make a segment that the gateway might take for real and the server does not.
 
-    ``passes``: conntrack takes it for the client's. ``bare``: and its data is dropped all the same (E13). ``lands``:
-    what the server takes all the same, of "data" and the ``ENDS``.
+    ``valid``: what so made is valid to conntrack, of "data" and the ``ENDS``; ``dropped``: what of it nfqdpi drops.
     """
 
     name: str
     how: How
-    passes: bool = False
-    bare: bool = False
-    lands: tuple[str, ...] = ()
+    valid: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     families: tuple[Family, ...] = FAMILIES
 
+    def fate(self, kind: str) -> Fate:
+        """Of the text that contradicts such data, or follows such an end: it fails if the gateway believed that."""
+        return "closed" if kind in self.valid and kind not in self.dropped else "works"
 
-ENDS = {"RST": RST, "RST+ACK": RST | ACK, "FIN+ACK": FIN | ACK}
 
 MEANS = (
-    Means("TTL", How(ttl=DIES), passes=True),
+    Means("TTL", How(ttl=DIES), _ALL),
     Means("checksum", How(bad_checksum=True)),
-    Means("sequence", How(seq=-10_000)),
+    Means("sequence", How(seq=-10_000), ("FIN+ACK",)),
     Means("sequence ahead", How(seq=200_000)),
-    Means("ack", How(ack=-66_000), passes=True, lands=("RST", "RST+ACK")),  # only its place makes a reset valid
-    Means("ack ahead", How(ack=66_000), lands=("RST",)),  # which has no ack
-    Means("no ACK", How(flags=PSH), lands=("RST", "RST+ACK")),
-    Means("MD5", How(options=option(19, bytes(16))), passes=True, bare=True),
-    Means("AO", How(options=option(29, bytes(14))), passes=True, bare=True, lands=("data", *ENDS)),  # without TCP_AO
-    Means("timestamp", How(clock=-10_000_000), passes=True, lands=("RST", "RST+ACK")),  # RFC 7323, 5.2
-    Means("hop-by-hop", How(chain=(HOP_BY_HOP,)), passes=True, lands=("data", *ENDS), families=(6,)),
-    Means("hop-by-hop twice", How(chain=(HOP_BY_HOP, HOP_BY_HOP)), passes=True, families=(6,)),
+    Means("ack", How(ack=-66_000), _ALL, _WITH_ACK),
+    Means("ack ahead", How(ack=66_000), ("RST",)),  # where the field means nothing
+    Means("no ACK", How(flags=PSH), ("RST", "RST+ACK")),
+    Means("MD5", How(options=option(19, bytes(16))), _ALL, _ALL),
+    Means("AO", How(options=option(29, bytes(14))), _ALL, _ALL),
+    Means("timestamp", How(clock=-10_000_000), _ALL),
+    Means("hop-by-hop", How(chain=(HOP_BY_HOP,)), _ALL, families=(6,)),  # which the server takes for real
+    Means("hop-by-hop twice", How(chain=(HOP_BY_HOP, HOP_BY_HOP)), _ALL, families=(6,)),
 )
 
 
@@ -112,21 +117,21 @@ def _both(what: str, means: Means, play: Play, allowed: Fate, wait: float = 0) -
 
 
 def _fakes(means: Means) -> list[Trick]:
-    contradicts: Fate = "closed" if means.passes and not means.bare else "works"
+    fate = means.fate("data")
     return [
-        *_both(f"fake before: {means.name}", means, partial(before, means), contradicts),
-        *_both(f"fake between: {means.name}", means, partial(between, means), contradicts),
+        *_both(f"fake before: {means.name}", means, partial(before, means), fate),
+        *_both(f"fake between: {means.name}", means, partial(between, means), fate),
         *_both(f"fake after the answer: {means.name}", means, partial(behind, means), "works"),
-        *_both(f"fakes around each half: {means.name}", means, partial(sandwiched, means), contradicts),
+        *_both(f"fakes around each half: {means.name}", means, partial(sandwiched, means), fate),
     ]
 
 
 def _ends(means: Means) -> list[Trick]:
     rows = []
     for name, flags in ENDS.items():
-        fate: Fate = "closed" if name in means.lands else "works"
-        # Conntrack has forgotten a flow that was reset; what follows is invalid (E9).
-        later: Fate = "closed" if means.passes and flags & RST else fate
+        fate = means.fate(name)
+        # Conntrack has forgotten a flow that was reset, dropped or not; what follows is invalid (E9).
+        later: Fate = "closed" if flags & RST and name in means.valid else fate
         rows += _both(f"{name} before: {means.name}", means, partial(ended, means, flags, 0.05), fate)
         rows += _both(f"{name} {EARLIER:.0f} s before: {means.name}", means, partial(ended, means, flags, EARLIER),
                       later, EARLIER)
@@ -134,4 +139,10 @@ def _ends(means: Means) -> list[Trick]:
     return rows
 
 
-TRICKS = [trick for means in MEANS for trick in (*_fakes(means), *_ends(means))]
+LYING = Means("TTL", How(flags=PSH, ttl=DIES, ack=1_000_000))
+
+TRICKS = [
+    *(trick for means in MEANS for trick in (*_fakes(means), *_ends(means))),
+    *_both("RST before: TTL, a number in the field without ACK", LYING, partial(ended, LYING, RST, 0.05), "closed"),
+    *_both("RST between: TTL, a number in the field without ACK", LYING, partial(ended_between, LYING, RST), "closed"),
+]

@@ -31,6 +31,13 @@ def small(name: str | bytes) -> bytes:
 
 def padded(name: str, size: int) -> bytes:
     """A message of about ``size`` bytes, by the padding extension (RFC 7685); the name comes last."""
-    return message(*(extension(21, bytes(part)) for part in [size]), names(name))
+    return message(extension(21, bytes(size)), names(name))
 
 
+
+
+def quantum(name: str) -> bytes:
+    """A message with a share of X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem) in front of the usual one: two segments."""
+    shares = extension(51, vector(2, struct.pack("!H", 0x11EC) + vector(2, bytes(1216)) + _SHARE))
+    groups = extension(10, vector(2, struct.pack("!2H", 0x11EC, 0x001D)))
+    return hello_message(shares, groups, SIGNATURES, VERSIONS, names(name))

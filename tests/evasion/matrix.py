@@ -1,8 +1,8 @@
-"""The whole matrix, and the longer part of it."""
+"""The whole matrix."""
 
 from __future__ import annotations
 
-from tests.evasion import fakes, tcp
+from tests.evasion import fakes, http, ip, tcp, tls
 from tests.evasion.case import Case, cases
 
-CASES: list[Case] = cases([*tcp.TRICKS, *fakes.TRICKS])
+CASES: list[Case] = cases([*tcp.TRICKS, *fakes.TRICKS, *ip.TRICKS, *tls.TRICKS, *http.TRICKS])

@@ -86,11 +86,13 @@ def fragments(place: Place, whole: bytes, cuts: Sequence[int], ident: int, *, ov
             for start, end in pairwise(edges)]
 
 
-def fragment(place: Place, body: bytes, offset: int, ident: int, *, more: bool) -> bytes:
+def fragment(
+    place: Place, body: bytes, offset: int, ident: int, *, more: bool, ttl: int = _HOPS
+) -> bytes:
     """One fragment by hand."""
     if place.family == 4:
-        return _ipv4(place, body, _HOPS, ident, offset // 8 | _MORE_FRAGMENTS * more)
-    return _ipv6(place, _FRAGMENT, struct.pack("!BBHI", _TCP, 0, offset | more, ident) + body, _HOPS)
+        return _ipv4(place, body, ttl, ident, offset // 8 | _MORE_FRAGMENTS * more)
+    return _ipv6(place, _FRAGMENT, struct.pack("!BBHI", _TCP, 0, offset | more, ident) + body, ttl)
 
 
 class Arrived(NamedTuple):

@@ -120,6 +120,9 @@ class Stage:
     def _seen(self, case: Case, stream: RawStream, client: str) -> Seen:
         port = stream.place.sport
         said = self.witnesses.said(port)
+        if client == "answer" and not said:  # nginx answers first and writes it down then
+            time.sleep(_EVENT)
+            said = self.witnesses.said(port)
         verdict = self._event(port, blocked=client == "reset")
         seen = Seen(client, "; ".join(said) or "nothing", verdict.get("action", "-"), verdict.get("reason", "-"))
         return Seen(seen.client, seen.server, seen.verdict, seen.reason, _wrong(case, stream, said, client))

@@ -147,7 +147,8 @@ class RawStream:
         if self.clock:
             now = int(time.monotonic() * 1000) + how.clock
             how = replace(how, options=timestamps(now, self._echo) + how.options)
-        ack = self._theirs + len(self.got) + self._fin + how.ack if how.flags & ACK else 0
+        # A plain reset has no acknowledgement; what stands in the field all the same is nobody's business.
+        ack = self._theirs + len(self.got) + self._fin + how.ack if how.flags & ACK or how.ack else 0
         return segment(self.place, self.base + at + how.seq, ack, data, how)
 
     # --- receiving, in the wire's thread ---

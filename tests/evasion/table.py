@@ -31,9 +31,12 @@ def main(text: str) -> None:
         for _, group in groupby(rows, lambda case: (case.trick, case.name)):
             wrong += _row([(case, playing[case].result()) for case in group])
         late = leaked(stage.witnesses.everything())
+        said = stage.daemon.log.read_text().splitlines()
+    for line in said[1:]:
+        click.secho(f"the daemon said: {printable(line)}", fg="red")
     click.echo(f"{len(chosen) - wrong} of {len(chosen)} cases are as they must be. "
                + (f"An application saw a blocked name: {late}" if late else "No application saw a blocked name."))
-    sys.exit(1 if wrong or late else 0)
+    sys.exit(1 if wrong or late or said[1:] else 0)
 
 
 def _row(played: list[tuple[Case, Seen]]) -> int:

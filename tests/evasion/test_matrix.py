@@ -20,3 +20,9 @@ def test_row(outcome: Callable[[Case], Seen], case: Case) -> None:
 def test_no_application_ever_saw_a_blocked_name(stage: Stage) -> None:
     """Nothing came late, either: the last look at all that the servers wrote down."""
     assert leaked(stage.witnesses.everything()) == ""
+
+
+def test_the_daemon_lived_through_it(stage: Stage) -> None:
+    """No worker died, hung or was replaced meanwhile: whatever passed, passed by judgement."""
+    (line,) = stage.daemon.log.read_text().splitlines()
+    assert "ready" in line
