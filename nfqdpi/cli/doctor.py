@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, json_option, printable
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, need, printable
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @config_option
+@click.option("--fix", is_flag=True, help="First change the settings (sysctl) on which strict mode rests, until the "
+                                          "next boot; each command is shown before it is done.")
 @json_option
-def command(config: Config, as_json: bool) -> None:
-    """Look at privileges, kernel, queues, marks and settings. Exit: 0 nothing fails, 5 something does."""
+def command(config: Config, fix: bool, as_json: bool) -> None:
+    """Look at privileges, kernel, queues, marks, interfaces, settings and offloads. Exit: 0 nothing fails, 5 something
+    does."""
     from nfqdpi.doctor import Level, examine
 
+    if fix:
+        _fix(config, quiet=as_json)
     failed = False
     for finding in examine(config):
         failed |= finding.level is Level.FAIL
@@ -28,5 +34,25 @@ def command(config: Config, as_json: bool) -> None:
             continue
         click.echo(f"{finding.level:<5} {finding.name:<26} {printable(finding.meaning)}")
         if finding.remedy:
-            click.echo(f"{'':<32} mend: {finding.remedy}")
+            click.echo(f"{'':<32} mend: {printable(finding.remedy)}")
     sys.exit(Exit.DEGRADED if failed else Exit.OK)
+
+
+def _fix(config: Config, *, quiet: bool) -> None:
+    """What is done goes to stdout; where that belongs to JSON (``quiet``), to stderr."""
+    from nfqdpi.doctor import settings
+    from nfqdpi.kernel.privileges import Capability
+
+    need(Capability.CAP_NET_ADMIN)
+    lines = {}
+    try:
+        for change in settings.mend(config):
+            click.echo(change.command, err=quiet)
+            lines[change.key] = change.line
+    except OSError as error:
+        forbidden = error.errno in (errno.EPERM, errno.EACCES, errno.EROFS)
+        fail(Exit.NOT_PERMITTED if forbidden else Exit.DEGRADED, str(error))
+    if lines:
+        click.echo("Until the next boot. To keep it, put these lines into a file in /etc/sysctl.d:", err=quiet)
+        for line in lines.values():
+            click.echo(f"    {line}", err=quiet)

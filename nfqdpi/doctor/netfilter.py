@@ -1,20 +1,16 @@
-"""What this machine lacks for nfqdpi, what it means, and how to mend it. Changes nothing: rules are tried in an empty
-network namespace made for it, and everything else is read."""
+"""Netfilter: what rules are made of, our rules, queues and mark bits, conntrack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-
-from msgspec import Struct
 
 from nfqdpi.config.model import Config
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon.rules import ruleset
+from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel import conntrack, firewall, queues
 from nfqdpi.kernel.foreign import iptables_use, nft_use
-from nfqdpi.kernel.privileges import Capability, missing
 from nfqdpi.kernel.ruleset import render
 
 # What the rules are made of: one rule each, and the kernel option that brings it.
@@ -28,44 +24,6 @@ _PARTS = {
     "bpf": ('-m bpf --bytecode "1,6 0 0 1"', "NETFILTER_XT_MATCH_BPF"),
     "REJECT": ("-p tcp -j REJECT --reject-with tcp-reset", "IP_NF_TARGET_REJECT and IP6_NF_TARGET_REJECT"),
 }
-
-# Settings below /proc/sys/net on which strict mode rests: wanted value, and what another one costs.
-_STRICT = {
-    "netfilter/nf_conntrack_checksum": ("1", "packets with a bad checksum, which the server ignores, are believed"),
-    "netfilter/nf_conntrack_tcp_be_liberal": ("0", "segments out of window, which the server ignores, are believed"),
-    "netfilter/nf_conntrack_tcp_loose": ("0", "data of a flow that conntrack never saw open counts as a new flow"),
-}
-
-
-class Level(StrEnum):
-    """How bad a finding is: ``fail`` where nfqdpi does not do its work."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Finding(Struct, frozen=True):
-    """One thing looked at. ``remedy`` is a command or a setting; empty where nothing is to be mended."""
-
-    name: str
-    level: Level
-    meaning: str
-    remedy: str = ""
-
-
-def examine(config: Config) -> Iterator[Finding]:
-    """The findings, in the order in which they are worth mending."""
-    if lacking := missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, Capability.CAP_SYS_ADMIN):
-        yield Finding("privileges", Level.FAIL, f"no {' and no '.join(lacking)}: nothing below can be looked at",
-                      "run as root; the daemon itself needs CAP_NET_ADMIN and CAP_NET_RAW")
-        return
-    yield Finding("privileges", Level.OK, "CAP_NET_ADMIN and CAP_NET_RAW are there")
-    for check in (_parts, _rules, _queues, _marks, _conntrack, _glue, _settings):
-        try:
-            yield from check(config)
-        except (OSError, firewall.FirewallError) as error:
-            yield Finding(check.__name__.removeprefix("_"), Level.FAIL, f"could not be looked at: {error}")
 
 
 def _parts(_: Config) -> Iterator[Finding]:
@@ -140,32 +98,4 @@ def _glue(_: Config) -> Iterator[Finding]:
     yield Finding("GLUE_CT", Level.OK, f"NETFILTER_NETLINK_GLUE_CT {there}; verdicts reach conntrack without it")
 
 
-def _settings(config: Config) -> Iterator[Finding]:
-    wanted = {"ipv4/ip_forward": ("1", "nothing is forwarded: this is no router")}
-    if 6 in firewall.families():
-        wanted["ipv6/conf/all/forwarding"] = ("1", "IPv6 is not forwarded")
-    if config.inspect.mode == "strict":
-        wanted |= _STRICT
-    for key, (value, otherwise) in wanted.items():
-        found = _setting(key)
-        if found != value:
-            name = key.rpartition("/")[2]
-            yield Finding(name, Level.WARN, f"is {found}: {otherwise}", f"sysctl -w net/{key}={value}")
-    if config.inspect.mode == "strict":
-        yield from _reverse_path(config.queue.lan)
-
-
-def _reverse_path(lan: tuple[str, ...]) -> Iterator[Finding]:
-    """The kernel takes the greater of all's value and the interface's (ip-sysctl.rst)."""
-    every = {path.name for path in Path("/proc/sys/net/ipv4/conf").iterdir()} - {"all", "default", "lo"}
-    for name in lan or sorted(every):
-        if max(_setting("ipv4/conf/all/rp_filter"), _setting(f"ipv4/conf/{name}/rp_filter")) != "1":
-            yield Finding(f"rp_filter {name}", Level.WARN, "not 1: a LAN client can forge the server's answers",
-                          f"sysctl -w net/ipv4/conf/{name}/rp_filter=1")
-
-
-def _setting(key: str) -> str:
-    try:
-        return Path("/proc/sys/net", key).read_text().strip()
-    except FileNotFoundError:
-        return "missing"
+CHECKS = (_parts, _rules, _queues, _marks, _conntrack, _glue)

@@ -120,13 +120,17 @@ def others() -> Iterator[tuple[str, str]]:
                 for chain, rules in chains.items():
                     if not _OURS.fullmatch(chain):
                         yield from ((f"{program} {table} {chain}", rule) for rule in rules if not _JUMP.search(rule))
-    if shutil.which("nft"):
-        heading = ""
-        for line in _run(["nft", "list", "ruleset"]).splitlines():
-            if line.startswith("table "):
-                heading = line.removesuffix(" {")
-            elif not _IPTABLES_NFT.fullmatch(heading):
-                yield f"nft {heading}", line.strip()
+    heading = ""
+    for line in nftables():
+        if line.startswith("table "):
+            heading = line.removesuffix(" {")
+        elif not _IPTABLES_NFT.fullmatch(heading):
+            yield f"nft {heading}", line.strip()
+
+
+def nftables(*options: str) -> list[str]:
+    """The lines of ``nft list ruleset``, iptables-nft's tables among them; none where there is no nft."""
+    return _run(["nft", *options, "list", "ruleset"]).splitlines() if shutil.which("nft") else []
 
 
 # --- what is there, and what is to be done about it ---

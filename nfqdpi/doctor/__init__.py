@@ -1,0 +1,34 @@
+"""What this machine lacks for nfqdpi, what it means, and how to mend it.
+
+Looking changes nothing: rules are tried in an empty network namespace made for it, and everything else is read.
+``settings.mend`` is the one thing that changes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nfqdpi.config.model import Config
+from nfqdpi.doctor import interfaces, netfilter, offloads, settings
+from nfqdpi.doctor.finding import Finding, Level
+from nfqdpi.kernel.firewall import FirewallError
+from nfqdpi.kernel.privileges import Capability, missing
+
+__all__ = ["Finding", "Level", "examine"]
+
+_CHECKS = (*netfilter.CHECKS, interfaces.examine, settings.examine, *offloads.CHECKS)
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """The findings, in the order in which they are worth mending."""
+    if lacking := missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, Capability.CAP_SYS_ADMIN):
+        yield Finding("privileges", Level.FAIL, f"no {' and no '.join(lacking)}: nothing below can be looked at",
+                      "run as root; the daemon itself needs CAP_NET_ADMIN and CAP_NET_RAW")
+        return
+    yield Finding("privileges", Level.OK, "CAP_NET_ADMIN and CAP_NET_RAW are there")
+    for check in _CHECKS:
+        try:
+            yield from check(config)
+        except (OSError, FirewallError) as error:
+            what = f"{check.__module__.rpartition('.')[2]} {check.__name__.lstrip('_')}".removesuffix(" examine")
+            yield Finding(what, Level.FAIL, f"could not be looked at: {error}")
