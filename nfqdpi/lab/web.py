@@ -32,6 +32,7 @@ http {{
     scgi_temp_path {here}/scgi;
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_ecdh_curve X25519:prime256v1;  # few: a client that guesses another one is told by HelloRetryRequest
+    add_header Alt-Svc 'h3=":443"; ma=86400' always;  # as many servers do; browsers then try UDP
     sendfile on;
     keepalive_timeout 5;
     server {{
@@ -57,6 +58,7 @@ class WebServer:
     def __init__(self, namespace: Namespace, here: Path, names: Iterable[str]) -> None:
         self.here = here
         self.ca = here / "ca.pem"
+        self.certificate = here / "server.pem"
         root = here / "root"
         root.mkdir(parents=True)
         with (root / BIG_FILE).open("wb") as big:
@@ -78,4 +80,4 @@ class WebServer:
         namespace.run([*make, "-subj", "/CN=nfqdpi lab", "-CA", self.ca, "-CAkey", authority,
                        "-addext", "basicConstraints=critical,CA:FALSE",
                        "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
-                       "-keyout", self.here / "server.key", "-out", self.here / "server.pem"])
+                       "-keyout", self.here / "server.key", "-out", self.certificate])

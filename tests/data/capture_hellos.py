@@ -66,17 +66,17 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
         other.shutdown(socket.SHUT_WR)
 
 
-def programs(lab: Lab, ca: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+def programs(lab: Lab, web: WebServer) -> Iterator[tuple[str, Callable[[], object]]]:
     """A sample's name, and what makes a program send it."""
     def run(*command: str | Path) -> Callable[[], object]:
         return lambda: lab.client.run(command, stdin="HEAD / HTTP/1.0\r\n\r\n")
 
     def chromium(*options: str) -> Callable[[], object]:
-        return lambda: browser.load(lab.client, f"https://{NAME}/", RELAY, *options)
+        return lambda: browser.load(lab.client, f"https://{NAME}/", RELAY, web.certificate, *options)
 
     ticket = lab.state / "ticket"
-    curl = ("curl", "-qsS", "--cacert", ca, "--connect-to", f"::{RELAY}:", f"https://{NAME}/")
-    openssl = ("openssl", "s_client", "-ign_eof", "-connect", f"{RELAY}:443", "-servername", NAME, "-CAfile", ca)
+    curl = ("curl", "-qsS", "--cacert", web.ca, "--connect-to", f"::{RELAY}:", f"https://{NAME}/")
+    openssl = ("openssl", "s_client", "-ign_eof", "-connect", f"{RELAY}:443", "-servername", NAME, "-CAfile", web.ca)
     yield "chromium", chromium()
     yield "chromium-http1", chromium("--disable-http2")
     yield "curl", run(*curl)
@@ -112,7 +112,7 @@ def main() -> None:
     with Lab() as lab, _hosts(lab):
         web = WebServer(lab.server, lab.state / "web", [NAME])
         relay = Relay(lab)
-        for sample, send in programs(lab, web.ca):
+        for sample, send in programs(lab, web):
             relay.hellos.clear()
             if wanted and sample not in wanted:
                 continue

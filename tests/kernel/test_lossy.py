@@ -36,7 +36,7 @@ def test_nobody_is_hurt(where: Literal["lan", "wan"]) -> None:
         web = WebServer(lab.server, lab.state / "web", NAMES)
         with daemon(lab, config(lab)):
             for way in ("curl", "openssl", "keep-alive", "python"):
-                tally = crowd.send(lab, web.ca, way, range(VISITS))
+                tally = crowd.send(lab, web, way, range(VISITS))
                 assert tally.wrong == []
                 assert tally.ends == {"allowed.example ok": VISITS * 9 // 10, "blocked.example reset": VISITS // 10}
         assert crowd.wrongly_blocked(lab) == []

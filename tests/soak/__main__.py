@@ -64,7 +64,7 @@ def _send(lab: Lab, web: WebServer, way: str, numbers: range, deadline: float) -
         if time.monotonic() > deadline:
             print(f"out of time: {way} stops after {total.visits} of {len(numbers)}", flush=True)
             break
-        part = crowd.send(lab, web.ca, way, range(start, min(start + BATCH, numbers.stop)))
+        part = crowd.send(lab, web, way, range(start, min(start + BATCH, numbers.stop)))
         total.add(part)
         for line in part.wrong:
             print(f"    {line}", flush=True)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nfqdpi.lab import clients
@@ -35,7 +34,7 @@ class Visit:
     """One client's turn; ``number`` picks its family, its name and its way of asking."""
 
     lab: Lab
-    ca: Path
+    web: WebServer
     number: int
 
     @property
@@ -57,7 +56,7 @@ class Visit:
 def by_curl(visit: Visit) -> str:
     """Plain and TLS, HTTP/1.1 and 2."""
     scheme, *options = visit.pick(("http",), ("https",), ("https", "--http1.1"), ("https", "--tls-max", "1.2"))
-    answer = clients.curl(visit.lab.client, f"{scheme}://{visit.name}/", visit.family, visit.ca, *options,
+    answer = clients.curl(visit.lab.client, f"{scheme}://{visit.name}/", visit.family, visit.web.ca, *options,
                           timeout=_PATIENCE)
     return _end(answer)
 
@@ -65,14 +64,15 @@ def by_curl(visit: Visit) -> str:
 def by_openssl(visit: Visit) -> str:
     """Hellos of one and of two segments, TLS 1.2 and 1.3, and one that the server answers by HelloRetryRequest."""
     options = visit.pick((), ("-alpn", LONG_ALPN), ("-tls1_2",), ("-groups", "X448:P-256"))
-    answer = clients.openssl(visit.lab.client, visit.name, visit.family, visit.ca, *options, timeout=_PATIENCE)
+    answer = clients.openssl(visit.lab.client, visit.name, visit.family, visit.web.ca, *options, timeout=_PATIENCE)
     return _end(answer)
 
 
 def by_chromium(visit: Visit) -> str:
     """A page over TLS, with a profile that was never used."""
     scheme, = visit.pick(("https",), ("https",), ("http",))
-    page = browser.load(visit.lab.client, f"{scheme}://{visit.name}/", SERVER[visit.family], timeout=_PATIENCE)
+    page = browser.load(visit.lab.client, f"{scheme}://{visit.name}/", SERVER[visit.family],
+                        visit.web.certificate, timeout=_PATIENCE)
     if page.error:
         return "reset" if page.error == "ERR_CONNECTION_RESET" else page.error
     return "ok" if page.text == f"hello from {visit.name}" else page.text
@@ -91,7 +91,7 @@ def by_keep_alive(visit: Visit) -> str:
 
 def by_python(visit: Visit) -> str:
     """TLS by Python, two requests in it; small segments, so that the hello comes in several."""
-    settings = ssl.create_default_context(cafile=str(visit.ca))
+    settings = ssl.create_default_context(cafile=str(visit.web.ca))
     with _connect(visit, 443) as tcp, settings.wrap_socket(tcp, server_hostname=visit.name) as tls:
         for _ in range(2):
             tls.sendall(f"GET / HTTP/1.1\r\nHost: {visit.name}\r\n\r\n".encode())
@@ -151,12 +151,12 @@ class Tally:
         self.wrong += other.wrong
 
 
-def send(lab: Lab, ca: Path, way: str, numbers: range) -> Tally:
+def send(lab: Lab, web: WebServer, way: str, numbers: range) -> Tally:
     """Let a crowd visit the server."""
     tally = Tally(way)
     started = time.monotonic()
     with ThreadPoolExecutor(_BROWSERS if way == "chromium" else _PROGRAMS) as pool:
-        for visit, end, seconds in pool.map(lambda number: _visit(way, Visit(lab, ca, number)), numbers):
+        for visit, end, seconds in pool.map(lambda number: _visit(way, Visit(lab, web, number)), numbers):
             tally.visits += 1
             tally.ends[f"{visit.name} {end}"] += 1
             tally.slowest = max(tally.slowest, seconds)
