@@ -92,7 +92,7 @@ class Engine:
 
     def _segment(self, segment: Segment, now: float, interface: int, state: Verdict) -> Decision:
         if segment.flags & _SYN_ACK == _SYN_ACK:
-            return self._server_opens(segment, now, interface)
+            return self._server_opens(segment, now, interface, state)
         flow = self.flows.get(segment.key)
         if flow is None:
             back = self.flows.get(segment.key.reversed())
@@ -112,22 +112,23 @@ class Engine:
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
         """E7: True where this may be the rest of a unit whose beginning has expired or was crowded out. A mark says so
-        for certain; but conntrack may have forgotten the flow, too (it gives a reset one ten seconds). Only while a full
-        queue lets openings by does an unmarked flow without one get the benefit of the doubt."""
+        for certain; but conntrack may have forgotten the flow, too (it gives a reset one ten seconds). Only while a
+        full queue lets openings by does an unmarked flow without one get the benefit of the doubt."""
         if not self.flows.has_lost(key.src):
             return False
         return state is not Verdict.UNSEEN or now - self._overflowed > _OVERFLOW_MEMORY
 
-    def _server_opens(self, segment: Segment, now: float, interface: int) -> Decision:
+    def _server_opens(self, segment: Segment, now: float, interface: int, state: Verdict) -> Decision:
         # E1: the base of the client's stream is what the server's SYN+ACK acknowledges, never a client packet.
         # That a SYN+ACK comes from the server is conntrack's word: the rules drop the client's.
         key = segment.key.reversed()
         known = self.flows.get(key)
         base = (segment.seq + 1) % (1 << 32)
-        # The client may choose the numbers of the flow before; the server does not.
+        # E8: without a mark, or with other numbers, there is a new flow on the tuple. The client may choose the numbers of
+        # the flow before; the server does not.
         if known is not None and interface == known.client_interface != known.server_interface:
             return _OUTSIDE  # the client's own network speaks for the server
-        if known is None or known.stream.base != segment.ack or known.server_base not in (None, base):
+        if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
             flow.server_interface = interface
@@ -160,7 +161,10 @@ class Engine:
             return _UNFIT
         if not flow.acknowledge(segment.ack):
             return _OUTSIDE
-        end = flow.stream.offset(segment.seq) + len(segment.payload)
+        start = flow.stream.offset(segment.seq)
+        end = start + len(segment.payload)
+        if segment.flags & _ENDS and start < 0:
+            return _OUTSIDE  # no server ends a stream before its beginning
         if segment.flags & _ENDS:
             # E7: it may never reach the server, so it frees nothing; but nothing new of the client's follows it.
             flow.end = end if flow.end is None else min(flow.end, end)

@@ -35,8 +35,8 @@ class StreamBuffer:
     wait behind gaps. A copy of what is no longer on record is refused: it might differ.
     """
 
-    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "base", "head", "high", "limit", "max_ahead", "segments",
-                 "start")
+    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "base", "head", "high", "limit", "max_ahead",
+                 "segments", "start")
 
     def __init__(self, base: int, limit: int, max_ahead: int) -> None:
         self.base = base

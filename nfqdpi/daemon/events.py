@@ -87,7 +87,7 @@ def event(judgement: Judgement, mark: int, interface: int, mac: str, now: float)
     attributes = found.attributes if found else {}
     action = "block" if outcome.verdict is Verdict.BLOCK_SILENT else outcome.verdict.name.lower()
     made = Event(
-        timestamp=datetime.now().astimezone().isoformat(),
+        timestamp=datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S.%f%z"),  # as EVE writes it
         flow_id=int.from_bytes(blake2b(repr((key, judgement.since)).encode(), digest_size=6).digest(), "big"),
         event_type="verdict",
         src_ip=str(ip_address(key.src)), src_port=key.sport, dest_ip=str(ip_address(key.dst)), dest_port=key.dport,

@@ -139,7 +139,7 @@ class Supervisor:
             "total": total,
             "queues": {str(place.number): {n: v for n, v in workers[str(place.number)].items() if n != "heartbeat_ms"}
                        for place in self._pool.places},
-            "kernel": [queue._asdict() for queue in queues.queues().values()],
+            "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }
 
     def _flows(self) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from nfqdpi.core.classifier import (
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
 _BLANK = re.compile(rb"[ \t\r\n]*")  # servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks
 _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 9110, 5.6.2); servers take no longer line
-_BETWEEN = b" \t\x0b\x0c\r"  # what may stand between the words of a request line (RFC 9112, 3)
+# What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
+_BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
 _VERSION = re.compile(rb"HTTP/1\.\d")
 # A field that goes on in the next line (RFC 9112, 5.2), and what some servers take for a line's end (2.2).
 _BROKEN_LINE = re.compile(rb"^[ \t]|\r(?!\n)|\0", re.MULTILINE)
 _HEAD_END = re.compile(rb"\n\r?\n")
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
+_TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
@@ -55,11 +57,21 @@ def _classify(prefix: bytes) -> Answer:
         return NEED_MORE
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
-        return NO_MATCH
+        return _unversioned(prefix, method[0], prefix[method.end() : line_end].lstrip(_BETWEEN))
     head_end = _HEAD_END.search(prefix, line_end)
     if head_end is None:
         return _glimpse(words, prefix[line_end + 1 : prefix.rfind(b"\n") + 1])
     return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
+
+
+def _unversioned(prefix: bytes, method: bytes, target: bytes) -> Classification | Pending:
+    """A first line without "HTTP/" in its place. Servers read it all the same, as HTTP/0.9: some answer at once, for the
+    host in the target; others wait for fields, and take the Host from there. Or it is no request at all."""
+    if not target or not (_TARGET.match(target) or b"HTTP/" in target.upper() or method == b"GET"):
+        return NO_MATCH
+    names = _names(_hosts(method.upper(), target, {}))
+    return Classification("http", names, {"method": _printable(method), "url": _printable(target)},
+                          "no version in the request line", len(prefix))
 
 
 def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
@@ -173,7 +185,7 @@ def _chunk(prefix: bytes) -> Answer:
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)
     trailer, end, _ = prefix[line_end - 1 :].partition(b"\r\n\r\n")
-    if _HALF_LINE_END.search(trailer):
+    if _HALF_LINE_END.search(trailer + end):
         return _flawed(prefix, "a trailer section without a certain end")
     return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
 

@@ -55,7 +55,7 @@ class Gate:
         elif from_client and self._reply_missed(entry, segment):
             entry.over = True
         elif self._queued(entry, segment, from_client):
-            decision = self._decide(self._engine, packet, now)
+            decision = self._decide(self._engine, packet, now, entry.mark)
             if decision.action is Action.MARK:
                 entry.mark = decision.verdict
                 entry.over = entry.mark in _FINAL
@@ -82,9 +82,9 @@ class Gate:
             return False
         return flow.server.offset(segment.ack) > flow.server.start + len(flow.server.head)
 
-    def _decide(self, engine: Engine, packet: bytes, now: float) -> Decision:
+    def _decide(self, engine: Engine, packet: bytes, now: float, mark: Verdict = Verdict.UNSEEN) -> Decision:
         try:
-            return engine.process(packet, now)
+            return engine.process(packet, now, state=mark)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
             self.failed += 1
             self.failure = self.failure or f"{type(error).__name__}: {error}"

@@ -448,3 +448,10 @@ def test_a_forgotten_flow_without_a_mark(talk: Talks) -> None:
         if overflowed:
             flow.engine.overflow(flow.now - 1)
         assert flow.client(BAD[50:]) == end
+
+
+def test_an_end_before_the_beginning(talk: Talks) -> None:
+    """A FIN below the stream's base is dropped, and ends nothing (E4)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(b"", at=-10_000, flags=FIN | ACK)] == [OPENING, "drop out_of_window"]
+    assert flow.client(HELLO, at=0) == YES

@@ -6,7 +6,7 @@ from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Classify, 
 
 
 def answer(classify: Classify, data: bytes) -> Answer:
-    """The answer to ``data``, which every shorter prefix leaves open and no tail changes; a glimpse's names are in it."""
+    """The answer to ``data``, which every shorter prefix leaves open and no tail changes; glimpsed names are in it."""
     found = classify(data)
     for length in range(1, len(data)):
         before = classify(data[:length])

@@ -110,7 +110,7 @@ def test_flaws(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [
-    b"\x16", b"\x80", b"{", b"(", b"GET\0", b"GET/ HTTP/1.1", b"GET /\r\n", b"SSH-2.0-x\r\n", b"EHLO a.example\r\n",
+    b"\x16", b"\x80", b"{", b"(", b"GET\0", b"GET/ HTTP/1.1", b"SSH-2.0-x\r\n", b"EHLO a.example\r\n",
     b"M" * 9000, b"GET\r\n",
 ])
 def test_other_protocols(data: bytes) -> None:
@@ -153,7 +153,7 @@ def test_no_chunk() -> None:
     reader = unit(request("a.example", "Transfer-Encoding: chunked")).then
     assert reader is not None
     for data in (b"g\r\n", b"1" * 17 + b"\r\n", b"5\n", b"5;\nx\r\n", b"\r\n", b"0\r\n\n", b"0\r\nA: b\rC: d\r\n\r\n",
-                 b"0\r\nA: b\n"):
+                 b"0\r\nA: b\n", b"0\r\nA: b\r\r\n\r\n", b"0\r\n\r\r\n\r\n"):
         found = settles(reader, data)
         assert isinstance(found, Classification), data
         assert found.flaw
@@ -205,3 +205,30 @@ def test_any_bytes_have_an_answer(data: bytes) -> None:
             data = data[found.length + found.skip :]
             if found.then is not None:
                 readers.append(found.then)
+
+
+@pytest.mark.parametrize(("line", "names"), [
+    (b"GET /", ()), (b"get /x", ()), (b"FOO http://a.example/", ("a.example",)), (b"GET / XTTP/1.1", ()),
+    (b"OPTIONS * RTSP/1.0", ()), (b"GET x", ()),
+])
+def test_a_request_line_without_a_version(line: bytes, names: tuple[str, ...]) -> None:
+    """A tolerant server answers at once for the host in it (nginx), or reads the Host behind it (Node.js): it is flawed
+    HTTP, not an unknown protocol."""
+    found = classify(line + b"\r\n")
+    assert isinstance(found, Classification)
+    assert (found.names, bool(found.flaw)) == (names, True)
+
+
+@pytest.mark.parametrize("blank", [b"\x1c", b"\x1d", b"\x1e", b"\x1f", b"\x85", b"\xa0"])
+def test_blanks_that_only_some_know(blank: bytes) -> None:
+    """Python's own server splits a request line at whatever is a blank in Latin-1."""
+    found = settles(classify, request("a.example").replace(b" ", blank, 2))
+    assert isinstance(found, Classification)
+    assert found.flaw
+    assert settles(classify, b"x" + blank + b"y\r\n") is NO_MATCH
+
+
+@pytest.mark.parametrize("line", [b"EHLO a.example", b"MAIL FROM:<a@a.example>", b"HELP", b"NICK a/b"])
+def test_lines_of_other_protocols(line: bytes) -> None:
+    """What has no path where a request has one is none."""
+    assert classify(line + b"\r\n") is NO_MATCH

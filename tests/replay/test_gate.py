@@ -34,7 +34,7 @@ _STRICT, _FAST = Config(), msgspec.convert({"inspect": {"mode": "fast"}}, Config
 
 def _blocking(*domains: str, **rule: str) -> Config:
     rules = [{"name": "no", "action": "block", "domains": list(domains), **rule}]
-    return msgspec.convert({"rule": rules}, Config, strict=False)
+    return msgspec.convert({"rule": rules}, Config, strict=False, dec_hook=lambda kind, value: kind.parse(value))
 
 
 @pytest.fixture(params=[_STRICT, _FAST], ids=["strict", "fast"])
@@ -221,7 +221,8 @@ def test_same_numbers_again(tmp_path: Path, mode: Config) -> None:
     again = [*second.opening(), second.says(request("two.example"))]
     assert names(rows_of(tmp_path, [*packets, first.says(flags=RST), *again], mode)) == ["one.example", "two.example"]
     answer = ip(6, tcp(seq=6000, ack=1001, flags=SYN | ACK, sport=8123, dport=40000), "10.0.1.2", "10.0.0.2")
-    rows = rows_of(tmp_path, [*packets, again[0], answer, again[3]], mode)
+    asks = ip(6, tcp(request("two.example"), seq=1001, ack=6001, sport=40000, dport=8123), "10.0.0.2", "10.0.1.2")
+    rows = rows_of(tmp_path, [*packets, again[0], answer, asks], mode)
     assert names(rows) == ["one.example", "two.example"]
     rows = rows_of(tmp_path, [packets[0], *packets, answer, packets[3]], mode)  # a second answer to the same SYN
     assert names(rows) == ["one.example"]
