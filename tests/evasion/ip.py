@@ -24,7 +24,7 @@ def fragmented(size: int, order: Callable[[list[bytes]], list[bytes]], s: RawStr
     whole = s.packet(text, 0)
     cuts = range(size, 20 + len(text), size)
     for piece in order(packets.fragments(s.place, whole, cuts, _ident())):
-        s.wire.send(piece)
+        s.owner.send(piece)
 
 
 def in_order(pieces: list[bytes]) -> list[bytes]:
@@ -43,7 +43,7 @@ def overlapping(s: RawStream, text: bytes, _: bytes) -> None:
     """Each fragment carries eight bytes of the next: equal ones."""
     s.open()
     for piece in packets.fragments(s.place, s.packet(text, 0), range(24, 20 + len(text), 24), _ident(), overlap=8):
-        s.wire.send(piece)
+        s.owner.send(piece)
 
 
 def contradicting(decoy_first: bool, s: RawStream, text: bytes, decoy: bytes) -> None:
@@ -54,8 +54,8 @@ def contradicting(decoy_first: bool, s: RawStream, text: bytes, decoy: bytes) ->
                   for data in (text, decoy))
     for one, other in zip(fake[1:], real[1:], strict=True):
         for piece in (one, other) if decoy_first else (other, one):
-            s.wire.send(piece)
-    s.wire.send(real[0])
+            s.owner.send(piece)
+    s.owner.send(real[0])
 
 
 def dying_tail(s: RawStream, text: bytes, _: bytes) -> None:
@@ -64,15 +64,15 @@ def dying_tail(s: RawStream, text: bytes, _: bytes) -> None:
     ident = _ident()
     first, _second = packets.fragments(s.place, s.packet(text, 0), [24], ident)
     start = 40 if s.place.family == 6 else 20
-    s.wire.send(first)
-    s.wire.send(packets.fragment(s.place, s.packet(text, 0)[start + 24 :], 24, ident, more=False, ttl=DIES))
+    s.owner.send(first)
+    s.owner.send(packets.fragment(s.place, s.packet(text, 0)[start + 24 :], 24, ident, more=False, ttl=DIES))
 
 
 def unfinished(s: RawStream, text: bytes, decoy: bytes) -> None:
     """A decoy's datagram that lacks its last fragment, then the text unfragmented."""
     s.open()
     for piece in packets.fragments(s.place, s.packet(decoy, 0), [24, 40], _ident())[:-1]:
-        s.wire.send(piece)
+        s.owner.send(piece)
     s.send(text)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from nfqdpi.lab.daemon import daemon
 from nfqdpi.lab.network import Lab
 from tests.evasion.case import ALLOWED, BLOCKED, WHERE, Attempt, Case, Seen
-from tests.evasion.stream import RawStream, Wire
+from tests.evasion.stream import Adversary, RawStream
 from tests.evasion.witness import Witnesses
 
 TIMEOUT = 6.0  # seconds, of the inspection: the slow drip must be slower
@@ -62,8 +62,8 @@ class Stage:
             stack.callback(self.witnesses.close)
             config = CONFIG.format(timeout=TIMEOUT, blocked=BLOCKED, state=lab.state) + self._extra
             self.daemon = stack.enter_context(daemon(lab, config))
-            self.wire = Wire(lab)
-            stack.callback(self.wire.close)
+            self.adversary = Adversary(lab)
+            stack.callback(self.adversary.close)
             self._stack = stack.pop_all()
         return self
 
@@ -90,7 +90,7 @@ class Stage:
     def _flows(self, case: Case) -> Iterator[Seen]:
         addresses, port = WHERE[case.trick.server]
         for attempt in case.trick.attempts(case.name):
-            stream = self.wire.stream(case.family, addresses[case.family], port)
+            stream = self.adversary.stream(case.family, addresses[case.family], port)
             try:
                 client = self._client(case, attempt, stream)
             finally:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Literal, Self
@@ -15,54 +13,31 @@ from typing import Literal, Self
 from nfqdpi.lab.network import Family, Lab
 from tests.builders import ACK, FIN, RST, SYN
 from tests.evasion.packets import HONEST, Arrived, How, Place, arrived, pieces, segment, timestamps
+from tests.evasion.wire import Tap, Wire, lan
 
 ADVERSARY: dict[Family, str] = {4: "192.0.2.66", 6: "2001:db8:1::66"}
-NEIGHBOUR: dict[Family, str] = {4: "192.0.2.67", 6: "2001:db8:1::67"}  # another client, just as handmade
 
-_ETH_P_ALL, _ETHERTYPE = 3, {4: b"\x08\x00", 6: b"\x86\xdd"}
-_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _SO_RCVBUFFORCE = 263, 23, 33
-_BUFFER = 64 << 20  # bytes
-_LONGEST_FRAME = 1 << 17  # a veth hands over what the sender's kernel would have segmented
-_POLL = 0.2  # seconds
 _MSS = 1380  # bytes: room for every option and extension header within 1500
 _SEQ = 1 << 32
 _SYN_EVERY, _SYNS = 1.0, 8  # seconds, times
 
 
-class Wire:
-    """The client's end of the cable: frames out, and each segment that comes in to the stream whose port it has."""
+class Adversary:
+    """A client at the end of the LAN that makes its own packets: what comes in goes to the stream whose port it has."""
 
     def __init__(self, lab: Lab) -> None:
-        self._out, mac = _packet_socket(lab, "client", "eth0")
-        self._in, _ = _packet_socket(lab, "client", "eth0")
-        probe, gateway = _packet_socket(lab, "gateway", "lan0")
-        probe.close()
-        lab.gateway.configure(*(f"neigh replace {address} lladdr {mac.hex(':')} dev lan0 nud permanent"
-                                for table in (ADVERSARY, NEIGHBOUR) for address in table.values()))
-        self._head = gateway + mac
+        self._wire = Wire(lan(lab), ADVERSARY.values())
+        self._tap = Tap(lab.client)
+        self.send = self._wire.send
         self._ports = count(10_000)
         self._streams: dict[int, RawStream] = {}
-        self._in.settimeout(_POLL)
         self._going = True
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
-    def send(self, packet: bytes) -> None:
-        """One packet, as it is."""
-        frame = self._head + _ETHERTYPE[packet[0] >> 4] + packet
-        while True:
-            try:
-                self._out.send(frame)
-            except BlockingIOError:  # the device's queue is full
-                time.sleep(0.001)
-            else:
-                return
-
-    def stream(self, family: Family, dst: str, dport: int, *, src: str = "", port: int = 0) -> RawStream:
+    def stream(self, family: Family, dst: str, dport: int, *, port: int = 0) -> RawStream:
         """A stream to be opened; ``port`` to use one again. Every other has a port of its own."""
-        port = port or next(self._ports)
-        place = Place(family, src or ADVERSARY[family], dst, port, dport)
-        made = RawStream(self, place)
+        made = RawStream(self, Place(family, ADVERSARY[family], dst, port or next(self._ports), dport))
         self.listen(made)
         return made
 
@@ -76,18 +51,17 @@ class Wire:
 
     def _receive(self) -> None:
         while self._going:
-            with suppress(TimeoutError):
-                frame = self._in.recv(_LONGEST_FRAME)
-                if frame[12:14] in _ETHERTYPE.values() and (came := arrived(frame[14:])) is not None:
-                    stream = self._streams.get(came.place.dport)
-                    if stream is not None and stream.place.back == came.place:
-                        stream.take(came)
+            packet = self._tap.receive()
+            if packet is not None and (came := arrived(packet)) is not None:
+                stream = self._streams.get(came.place.dport)
+                if stream is not None and stream.place.back == came.place:
+                    stream.take(came)
 
     def close(self) -> None:
         self._going = False
         self._thread.join()
-        self._out.close()
-        self._in.close()
+        self._wire.close()
+        self._tap.close()
 
 
 class RawStream:
@@ -97,8 +71,8 @@ class RawStream:
     ``acked`` the offset up to which the server has acknowledged, ``end`` where `send` goes on.
     """
 
-    def __init__(self, wire: Wire, place: Place) -> None:
-        self.wire, self.place = wire, place
+    def __init__(self, owner: Adversary, place: Place) -> None:
+        self.owner, self.place = owner, place
         self.base = random.randrange(_SEQ)  # noqa: S311  the adversary's own number
         self.got = b""
         self.fate: Literal["unopened", "open", "reset", "closed"] = "unopened"
@@ -117,7 +91,7 @@ class RawStream:
     def open(self, data: bytes = b"", how: How | None = None) -> Self:
         """The handshake, with ``data`` in the first SYN; a lost SYN is sent again. TimeoutError if nobody answers."""
         for turn in range(_SYNS):
-            self.wire.send(self._made(b"" if turn else data, -1, replace(how or self.how, flags=SYN)))
+            self.owner.send(self._made(b"" if turn else data, -1, replace(how or self.how, flags=SYN)))
             if self.wait(lambda: self.fate != "unopened", _SYN_EVERY):
                 self.acknowledge()
                 return self
@@ -127,7 +101,7 @@ class RawStream:
         """Segments of the stream at ``at``; without it, at the end, which moves."""
         start = self.end if at is None else at
         for offset, piece in pieces(data, _MSS) or [(0, b"")]:
-            self.wire.send(self._made(piece, start + offset, how or self.how))
+            self.owner.send(self._made(piece, start + offset, how or self.how))
         if at is None:
             self.end += len(data) + bool((how or self.how).flags & FIN)
 
@@ -136,12 +110,12 @@ class RawStream:
         return self._made(data, at, how)
 
     def acknowledge(self) -> None:
-        self.wire.send(self._made(b"", self.end, replace(self.how, flags=ACK)))
+        self.owner.send(self._made(b"", self.end, replace(self.how, flags=ACK)))
 
     def forge(self, data: bytes, acks: int) -> None:
         """A packet in the server's name, where the server goes on: it acknowledges up to the offset ``acks``."""
         seq = self._theirs + len(self.got)
-        self.wire.send(segment(self.place.back, seq, self.base + acks, data, HONEST))
+        self.owner.send(segment(self.place.back, seq, self.base + acks, data, HONEST))
 
     def _made(self, data: bytes, at: int, how: How) -> bytes:
         if self.clock:
@@ -205,16 +179,4 @@ class RawStream:
         """Reset it, so that nobody keeps it, and give the port back."""
         if self.fate in ("open", "closed"):
             self.send(at=max(self.end, self.acked), how=replace(self.how, flags=RST | ACK))
-        self.wire.forget(self)
-
-
-def _packet_socket(lab: Lab, role: Literal["client", "gateway"], link: str) -> tuple[socket.socket, bytes]:
-    """A packet socket on a link, and the link's hardware address."""
-    with (lab.client if role == "client" else lab.gateway).entered():
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        made.bind((link, _ETH_P_ALL))
-    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-    made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    return made, made.getsockname()[4]
-
-
+        self.owner.forget(self)

@@ -244,14 +244,14 @@ _SERVER_HELLO = bytes.fromhex("160303002a020000260303111111111111111111111111111
 
 def after(first: str, ending: int, wait: float, s: RawStream, text: bytes, _: bytes) -> None:
     """The addresses and ports of a flow just before, which asked for the name ``first`` and ended by ``ending``."""
-    before = s.wire.stream(s.place.family, s.place.dst, s.place.dport, port=s.place.sport)
+    before = s.owner.stream(s.place.family, s.place.dst, s.place.dport, port=s.place.sport)
     tls = text[:1] == b"\x16"
     before.open().send(small(first) if tls else request(first))
     before.await_answer(seconds=1)
     if ending:
         before.send(how=How(flags=ending))
     time.sleep(wait)
-    s.wire.listen(s)
+    s.owner.listen(s)
     s.base = before.base + 1_000_000
     s.open().send(text)
 
