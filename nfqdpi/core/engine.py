@@ -124,8 +124,8 @@ class Engine:
         key = segment.key.reversed()
         known = self.flows.get(key)
         base = (segment.seq + 1) % (1 << 32)
-        # E8: without a mark, or with other numbers, there is a new flow on the tuple. The client may choose the numbers of
-        # the flow before; the server does not.
+        # E8: without a mark, or with other numbers, there is a new flow on the tuple. The client may choose the numbers
+        # of the flow before; the server does not.
         if known is not None and interface == known.client_interface != known.server_interface:
             return _OUTSIDE  # the client's own network speaks for the server
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):

@@ -33,7 +33,8 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
-_OTHER_VERSION = re.compile(rb"[A-Za-z]+/\d\.\d")  # protocols made after HTTP: RTSP/1.0, SIP/2.0
+_LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
+_OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -58,19 +59,22 @@ def _classify(prefix: bytes) -> Answer:
         return NEED_MORE
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
-        if _OTHER_VERSION.fullmatch(words[-1]):
-            return NO_MATCH
-        return _unversioned(prefix, method[0], prefix[method.end() : line_end].lstrip(_BETWEEN))
+        return _unversioned(prefix, words, prefix[method.end() : line_end].lstrip(_BETWEEN))
     head_end = _HEAD_END.search(prefix, line_end)
     if head_end is None:
         return _glimpse(words, prefix[line_end + 1 : prefix.rfind(b"\n") + 1])
     return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
 
 
-def _unversioned(prefix: bytes, method: bytes, target: bytes) -> Classification | Pending:
+def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classification | Pending:
     """A first line without "HTTP/" in its place. Some servers read it all the same, as HTTP/0.9: nginx answers at once,
     for the host in the target; Node.js waits for fields, and takes the Host from there. Or it is no request at all."""
-    if not target or not (_TARGET.match(target) or b"HTTP/" in target.upper() or method == b"GET"):
+    method = words[0]
+    if _LIKE_HTTP.fullmatch(words[-1]):
+        return _flawed(prefix, "another protocol's version")
+    if not target or _OTHER.fullmatch(words[-1]):
+        return NO_MATCH
+    if not (_TARGET.match(target) or b"HTTP/" in target.upper() or method == b"GET"):
         return NO_MATCH
     names = _names(_hosts(method.upper(), target, {}))
     return Classification("http", names, {"method": _printable(method), "url": _printable(target)},
