@@ -159,7 +159,7 @@ class Engine:
         """What of the client's never gets as far as the record; None: nothing is wrong with the segment."""
         if segment.flags & Flags.URG or segment.signed:
             return _UNFIT
-        if not flow.acknowledge(segment.ack):
+        if segment.flags & Flags.ACK and not flow.acknowledge(segment.ack):
             return _OUTSIDE
         start = flow.stream.offset(segment.seq)
         end = start + len(segment.payload)

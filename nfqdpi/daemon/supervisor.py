@@ -134,6 +134,7 @@ class Supervisor:
             for name in next(iter(workers.values())) if name != "heartbeat_ms"
         }
         total["events_lost"] += self._events.lost
+        total["bypassed"] = firewall.bypassed() if self._with_rules else 0
         return {
             "time": time(),
             "total": total,

@@ -23,6 +23,7 @@ _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock fo
 _OURS = re.compile(r"NFQDPI(_\w+)?")
 _IPTABLES_NFT = re.compile(r"table ip6? (filter|mangle|nat|raw|security)")  # what iptables-nft keeps its rules in
 _QUEUES = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
+_BYPASSED = re.compile(r"^\[(\d+):\d+\] -A NFQDPI_BYPASSED ", re.MULTILINE)
 _JUMP = re.compile(r"-[jg] (NFQDPI(?:_\w+)?)$")
 
 
@@ -73,6 +74,13 @@ def queue_numbers() -> set[int]:
              for chain, listed in chains.items() if _OURS.fullmatch(chain) for rule in listed)
     ranges = (found.groups() for rule in rules if (found := _QUEUES.search(rule)))
     return {number for first, last in ranges for number in range(int(first), int(last or first) + 1)}
+
+
+def bypassed() -> int:
+    """Packets that should have been judged and went by the queue since the rules were installed: it was full, or nobody
+    listened, and the rule set lets them pass."""
+    listings = (_run([f"{_PROGRAM[family]}-save", "-c", "-t", "filter"]) for family in families())
+    return sum(int(count) for listing in listings for count in _BYPASSED.findall(listing))
 
 
 def check(ruleset: RuleSet) -> list[str]:

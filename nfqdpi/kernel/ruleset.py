@@ -69,6 +69,7 @@ def render(ruleset: RuleSet, family: Family) -> str:
     values = {verdict.name.lower(): f"{field.value(verdict):#x}" for verdict in Verdict}
     values |= {"mask": f"{field.mask:#x}", "ports": ",".join(map(str, ruleset.ports)), "queue": ruleset.queue_options}
     values["no_payload"] = _template("no_payload")
+    values["queueing"] = _fill("queue", values)
     values["forward"] = _fill("scope" if ruleset.interfaces else "forward", values, ruleset.interfaces)
     values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.reject_quic else ""
     text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)

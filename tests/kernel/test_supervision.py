@@ -95,11 +95,13 @@ def test_killed_worker_under_load_costs_no_connection(lab: Lab, gateway: Gateway
 
 
 def test_no_worker_fail_open(lab: Lab, gateway: Gateway, origin: Origin) -> None:
-    """With nobody on the queue and nobody to start anybody, fail-open passes everything."""
+    """With nobody on the queue and nobody to start anybody, fail-open passes everything, and counts it."""
     running = gateway(config(lab))
     stop_supervisor_and_kill_workers(lab, running)
     assert visit(lab) == "ok"
     os.kill(supervisor(running), signal.SIGCONT)
+    # The SYN+ACK, the request and the client's FIN.
+    assert json.loads(ask(lab, running, "stats", "--json"))["total"]["bypassed"] >= 3
     assert wait_until(lambda: visit(lab, "blocked.example") == "reset", 2)
 
 
