@@ -22,7 +22,8 @@ from nfqdpi.core.classifier import (
 )
 
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
-_BLANK = re.compile(rb"[ \t\r\n]*")  # servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks
+# Servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks, Python's own whatever is one in Latin-1.
+_BLANK = re.compile(rb"[ \t-\r\x1c-\x1f\x85\xa0]*")
 _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 9110, 5.6.2); servers take no longer line
 # What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
 _BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
@@ -72,7 +73,7 @@ def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classifica
     method = words[0]
     if _LIKE_HTTP.fullmatch(words[-1]):
         return _flawed(prefix, "another protocol's version")
-    if not target or _OTHER.fullmatch(words[-1]):
+    if not target or (len(words) > 2 and _OTHER.fullmatch(words[-1])):
         return NO_MATCH
     if not (_TARGET.match(target) or b"HTTP/" in target.upper() or method == b"GET"):
         return NO_MATCH

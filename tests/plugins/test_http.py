@@ -209,7 +209,7 @@ def test_any_bytes_have_an_answer(data: bytes) -> None:
 
 @pytest.mark.parametrize(("line", "names"), [
     (b"GET /", ()), (b"get /x", ()), (b"FOO http://a.example/", ("a.example",)), (b"GET / XTTP/x", ()),
-    (b"OPTIONS rtsp://a.example/ RTSP/1.0", ()), (b"GET x", ()),
+    (b"OPTIONS rtsp://a.example/ RTSP/1.0", ()), (b"GET x", ()), (b"GET SIP/2.0", ()),
 ])
 def test_a_request_line_without_a_version(line: bytes, names: tuple[str, ...]) -> None:
     """A tolerant server answers at once for the host in it (nginx), or reads the Host behind it (Node.js): it is flawed
@@ -226,6 +226,7 @@ def test_blanks_that_only_some_know(blank: bytes) -> None:
     assert isinstance(found, Classification)
     assert found.flaw
     assert settles(classify, b"x" + blank + b"y\r\n") is NO_MATCH
+    assert unit(blank + request("a.example")).names == ("a.example",)
 
 
 @pytest.mark.parametrize("line", [b"EHLO a.example", b"MAIL FROM:<a@a.example>", b"HELP", b"NICK a/b"])
