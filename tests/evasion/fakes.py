@@ -41,7 +41,7 @@ class Means:
 MEANS = (
     Means("TTL", How(ttl=DIES), _ALL),
     Means("checksum", How(bad_checksum=True)),
-    Means("sequence", How(seq=-10_000), ("FIN+ACK",)),
+    Means("sequence", How(seq=-10_000)),
     Means("sequence ahead", How(seq=200_000)),
     Means("ack", How(ack=-66_000), _ALL, _WITH_ACK),
     Means("ack ahead", How(ack=66_000), ("RST",)),  # where the field means nothing

@@ -14,6 +14,7 @@ from tests.evasion.packets import DIES, HONEST, How, option, pieces
 from tests.evasion.stage import TIMEOUT
 from tests.evasion.stream import RawStream
 
+_SETTLES = 0.3  # seconds, for an end to have been taken by everybody
 _MOST = 60  # segments; [inspect] max_segments is 64
 
 
@@ -242,7 +243,7 @@ _SERVER_HELLO = bytes.fromhex("160303002a020000260303111111111111111111111111111
 # --- reuse ---
 
 
-def after(first: str, ending: int, wait: float, s: RawStream, text: bytes, _: bytes) -> None:
+def after(first: str, ending: int, s: RawStream, text: bytes, _: bytes) -> None:
     """The addresses and ports of a flow just before, which asked for the name ``first`` and ended by ``ending``."""
     before = s.owner.stream(s.place.family, s.place.dst, s.place.dport, port=s.place.sport)
     tls = text[:1] == b"\x16"
@@ -250,7 +251,9 @@ def after(first: str, ending: int, wait: float, s: RawStream, text: bytes, _: by
     before.await_answer(seconds=1)
     if ending:
         before.send(how=How(flags=ending))
-    time.sleep(wait)
+    if ending & FIN:
+        before.wait(lambda: before.fate != "open", 3)  # for the server's own
+    time.sleep(_SETTLES)
     s.owner.listen(s)
     s.base = before.base + 1_000_000
     s.open().send(text)
@@ -301,8 +304,8 @@ TRICKS = [
     *both("decoy dies, its acknowledgement is forged", partial(forged_answer, True), "closed"),
     *both("decoy dies, its answer is forged", partial(forged_answer, False), "closed"),
     *(trick for ending, how in (("FIN", FIN | ACK), ("RST", RST), ("nothing", 0)) for trick in (
-        *both(f"tuple used again after BLOCK, which ended by {ending}", partial(after, BLOCKED, how, 0.3), "works"),
+        *both(f"tuple used again after BLOCK, which ended by {ending}", partial(after, BLOCKED, how), "works"),
         # A server that still has the old connection does not answer a SYN of the new one.
-        *both(f"tuple used again after ACCELERATE, which ended by {ending}", partial(after, DECOY, how, 0.3),
+        *both(f"tuple used again after ACCELERATE, which ended by {ending}", partial(after, DECOY, how),
               "works" if ending != "nothing" else "closed"))),
 ]

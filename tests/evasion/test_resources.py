@@ -15,7 +15,7 @@ from nfqdpi.lab import gauges
 from tests.evasion import flood
 from tests.evasion.case import BLOCKED, FAMILIES, Case
 from tests.evasion.matrix import CASES
-from tests.evasion.stage import Stage, leaked
+from tests.evasion.stage import USUAL, Setting, Stage, leaked
 
 HALF_OPEN = 50_000  # flows of each family
 PARTS = 5
@@ -48,12 +48,16 @@ def played(stage: Stage, cases: list[Case]) -> list[str]:
 
 @pytest.fixture
 def gateway(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage of the test's own; its parameter goes into the configuration."""
+    """A stage of the test's own, in the setting that is its parameter."""
     with Stage(request.param) as standing:
         yield standing
 
 
-@pytest.mark.parametrize("gateway", [""], indirect=True, ids=["defaults"])
+def short_queue(fail: str) -> Setting:
+    return Setting(f"fail {fail}", f'[queue]\nlength = {QUEUE_LENGTH}\n[fail]\ndefault = "{fail}"\n')
+
+
+@pytest.mark.parametrize("gateway", [USUAL], indirect=True, ids=["defaults"])
 def test_a_hundred_thousand_unfinished_hellos(gateway: Stage) -> None:
     """They cost a bounded number of megabytes, and no other client's flow its verdict."""
     before = memory(gateway)
@@ -68,8 +72,7 @@ def test_a_hundred_thousand_unfinished_hellos(gateway: Stage) -> None:
     assert leaked(gateway.witnesses.everything()) == ""
 
 
-@pytest.mark.parametrize("gateway", [f'[queue]\nlength = {QUEUE_LENGTH}\n[fail]\ndefault = "closed"\n'], indirect=True,
-                         ids=["closed"])
+@pytest.mark.parametrize("gateway", [short_queue("closed")], indirect=True, ids=["closed"])
 def test_a_full_queue_fails_closed(gateway: Stage) -> None:
     """With fail-closed nothing passes unjudged, however full the queue is."""
     with flood.bursting(gateway):
@@ -79,8 +82,7 @@ def test_a_full_queue_fails_closed(gateway: Stage) -> None:
     assert leaked(gateway.witnesses.everything()) == ""
 
 
-@pytest.mark.parametrize("gateway", [f'[queue]\nlength = {QUEUE_LENGTH}\n[fail]\ndefault = "open"\n'], indirect=True,
-                         ids=["open"])
+@pytest.mark.parametrize("gateway", [short_queue("open")], indirect=True, ids=["open"])
 def test_a_full_queue_fails_open_and_says_so(gateway: Stage) -> None:
     """With fail-open what finds the queue full passes, and is counted."""
     with flood.bursting(gateway) as bursts:
