@@ -31,7 +31,6 @@ from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
-_ENDS = int(Flags.FIN | Flags.RST)
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 _OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
@@ -43,8 +42,6 @@ _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
 _ANY_REPLY = Reply(accepted=True, length=0)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
-# E13: a server takes the urgent byte out of the stream, and discards a segment that is signed where it expects none:
-# either way it would read another stream than we.
 _UNFIT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 
 
@@ -141,51 +138,22 @@ class Engine:
         self.flows.open(flow)
         return flow
 
-    def _from_client(self, flow: Flow, segment: Segment, now: float) -> Decision:
+    def _from_client(self, flow: Flow, segment: Segment, now: float) -> Decision:  # noqa: PLR0911  one for each answer
         flow.packets += 1
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         waiting = _READING if flow.awaiting is None else _CONFIRMING
-        if self.strict and (unfit := self._unfit(flow, segment, now)) is not None:
-            return unfit
-        if not segment.payload or not flow.readers:
-            self.flows.touch(flow, now)
-            return waiting
-        if self._simulate is not None:
-            return self._except(flow, self._simulate, flow.key, now)
-        return self._record(flow, segment, waiting, now)
-
-    def _unfit(self, flow: Flow, segment: Segment, now: float) -> Decision | None:
-        """What of the client's never gets as far as the record; None: nothing is wrong with the segment."""
-        if segment.flags & Flags.URG or segment.signed:
-            return _UNFIT
-        if segment.flags & Flags.ACK and not flow.acknowledge(segment.ack):
-            return _OUTSIDE
-        start = flow.stream.offset(segment.seq)
-        end = start + len(segment.payload)
-        if segment.flags & _ENDS and start < 0:
-            return _OUTSIDE  # no server ends a stream before its beginning
-        if segment.flags & _ENDS:
-            # E7: it may never reach the server, so it frees nothing; but nothing new of the client's follows it.
-            flow.end = end if flow.end is None else min(flow.end, end)
-        elif flow.end is not None and end > flow.end:
-            return _OUTSIDE
-        if flow.reply_missed and now - self._overflowed < _OVERFLOW_MEMORY:
-            return self._except(flow, Reason.MIDSTREAM, flow.key, now)
-        return None
-
-    def _record(self, flow: Flow, segment: Segment, waiting: Decision, now: float) -> Decision:
-        """Put the client's bytes on record; ``waiting`` is the decision where they change nothing."""
-        seq = segment.seq + bool(segment.flags & _SYN)
-        if flow.held_from is not None and flow.stream.offset(seq) + len(segment.payload) > flow.held_from:
-            return _OUTSIDE  # it will be sent again, after the server has spoken
-        added = flow.stream.add(seq, segment.payload)
+        taken = flow.take(segment) if self.strict else flow.record(segment)
         self.flows.touch(flow, now)
-        match added:
+        match taken:
+            case Added.NEW | Added.SEEN if flow.reply_missed and now - self._overflowed < _OVERFLOW_MEMORY:
+                return self._except(flow, Reason.MIDSTREAM, flow.key, now)
             case Added.NEW:
                 return self._grown(flow, waiting, now)
             case Added.SEEN:
                 return waiting
+            case Added.UNFIT:
+                return _UNFIT  # E13
             case Added.OUTSIDE | Added.PROBE:
                 return _OUTSIDE if self.strict else waiting  # E4
             case Added.CONFLICT:
@@ -197,6 +165,8 @@ class Engine:
 
     def _grown(self, flow: Flow, waiting: Decision, now: float) -> Decision:
         """There are new bytes, of an unjudged unit or behind one that the server has not answered."""
+        if self._simulate is not None:
+            return self._except(flow, self._simulate, flow.key, now)
         if flow.awaiting is not None:
             early = flow.ahead_of_reply(flow.awaiting)
             return self._except(flow, Reason.MALFORMED, flow.key, now) if early else waiting

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Step
-from nfqdpi.core.packet import FlowKey
-from nfqdpi.core.stream import StreamBuffer
+from nfqdpi.core.packet import Flags, FlowKey, Segment
+from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
 
 _FLOW_BYTES = 1500  # the object, its key, its buffers without their bytes, and its places in the table
 
 _SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
 _SERVER_SEGMENTS = 64
+_ENDS = int(Flags.FIN | Flags.RST)
 _SEQ_BITS = 1 << 32
 _FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
@@ -44,6 +45,34 @@ class Flow:
         self.awaiting: Classification | None = None
         self.server: StreamBuffer | None = None
         self.weight = 0  # bytes, as the table last put it on the scales
+
+    def take(self, segment: Segment) -> Added:
+        """Put a client segment's bytes on record, if a server would take them where it stands."""
+        # E13: a server takes the urgent byte out of the stream, and discards a segment that is signed where it expects
+        # none: either way it would read another stream than we.
+        if segment.flags & Flags.URG or segment.signed:
+            return Added.UNFIT
+        if segment.flags & Flags.ACK and not self.acknowledge(segment.ack):
+            return Added.OUTSIDE
+        start = self.stream.offset(segment.seq)
+        end = start + len(segment.payload)
+        if segment.flags & _ENDS:
+            if start < 0:
+                return Added.OUTSIDE  # no server ends a stream before its beginning
+            # E7: it may never reach the server, so it frees nothing; but nothing new of the client's follows it.
+            self.end = end if self.end is None else min(self.end, end)
+        elif self.end is not None and end > self.end:
+            return Added.OUTSIDE
+        return self.record(segment)
+
+    def record(self, segment: Segment) -> Added:
+        """Put a client segment's bytes on record."""
+        if not segment.payload or not self.readers:
+            return Added.SEEN
+        seq = segment.seq + bool(segment.flags & Flags.SYN)
+        if self.held_from is not None and self.stream.offset(seq) + len(segment.payload) > self.held_from:
+            return Added.OUTSIDE  # it will be sent again, after the server has spoken
+        return self.stream.add(seq, segment.payload)
 
     @property
     def memory(self) -> int:

@@ -22,6 +22,7 @@ class Added(Enum):
 
     NEW = auto()  # at least one byte that was not there before
     SEEN = auto()  # nothing new, nothing that differs; or opaque
+    UNFIT = auto()  # no server would take it as it stands
     OUTSIDE = auto()  # wholly below the record, or too far ahead of it
     PROBE = auto()  # a keep-alive: one byte of garbage just below the next (RFC 9293, 3.8.4)
     CONFLICT = auto()  # a second copy that differs

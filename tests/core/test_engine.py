@@ -25,6 +25,7 @@ from tests.builders import (
     SERVER,
     SYN,
     URG,
+    extension,
     hello,
     ip,
     request,
@@ -455,3 +456,22 @@ def test_an_end_before_the_beginning(talk: Talks) -> None:
     flow = talk()
     assert [flow.opens(), flow.client(b"", at=-10_000, flags=FIN | ACK)] == [OPENING, "drop out_of_window"]
     assert flow.client(HELLO, at=0) == YES
+
+
+def test_the_clients_network_does_not_open_for_the_server() -> None:
+    """A second SYN+ACK, with another base, that comes in by the client's interface begins no new flow (E1, E8)."""
+    flow = Talk(engine())
+    flow.engine.process(flow.packet(False, flow.server_isn, flow.isn + 1, b"", SYN | ACK), 0.0, 2)
+    flow.engine.process(flow.packet(True, flow.isn + 1, flow.server_isn + 1, HELLO[:50], ACK), 0.0, 1)
+    forged = flow.packet(False, flow.server_isn, flow.isn + 51, b"", SYN | ACK)
+    assert line(flow.engine.process(forged, 0.0, 1, Verdict.INSPECT)) == "drop out_of_window"
+
+
+def test_hellos_with_an_encrypted_one(talk: Talks) -> None:
+    """They are judged by the outer name, unless the operator wants none of them; a blocked name stays the rule's."""
+    outer = hello(ALLOWED, extension(0xFE0D, bytes(200)))
+    flow = talk()
+    assert [flow.opens(), flow.client(outer)] == [OPENING, YES]
+    for name, answer in ((ALLOWED, "block ech"), (BLOCKED, NO)):
+        strictly = talk(exceptions={**OPEN, Reason.ECH: Verdict.BLOCK})
+        assert [strictly.opens(), strictly.client(hello(name, extension(0xFE0D, bytes(200))))] == [OPENING, answer]
