@@ -11,7 +11,7 @@ from itertools import count
 from typing import Literal, Self
 
 from nfqdpi.lab.network import Family, Lab
-from tests.builders import ACK, FIN, RST, SYN
+from tests.builders import ACK, FIN, PSH, RST, SYN
 from tests.evasion.packets import HONEST, Arrived, How, Place, arrived, pieces, segment, timestamps
 from tests.evasion.wire import Tap, Wire, lan
 
@@ -112,10 +112,10 @@ class RawStream:
     def acknowledge(self) -> None:
         self.owner.send(self._made(b"", self.end, replace(self.how, flags=ACK)))
 
-    def forge(self, data: bytes, acks: int) -> None:
-        """A packet in the server's name, where the server goes on: it acknowledges up to the offset ``acks``."""
-        seq = self._theirs + len(self.got)
-        self.owner.send(segment(self.place.back, seq, self.base + acks, data, HONEST))
+    def forge(self, data: bytes, acks: int, *, flags: int = ACK | PSH, ahead: int = 0) -> None:
+        """A packet in the server's name, ``ahead`` of where the server is; it acknowledges up to offset ``acks``."""
+        seq = self._theirs + len(self.got) + ahead
+        self.owner.send(segment(self.place.back, seq, self.base + acks, data, How(flags=flags)))
 
     def _made(self, data: bytes, at: int, how: How) -> bytes:
         if self.clock:

@@ -86,6 +86,17 @@ def drip(pause: float, s: RawStream, text: bytes, _: bytes) -> None:
         time.sleep(pause)
 
 
+def dying(first: bool, s: RawStream, text: bytes, _: bytes) -> None:
+    """One half dies on the way and the other passes; then the one again, which a kernel does by itself."""
+    half = len(text) // 2
+    one, other = (0, text[:half]), (half, text[half:])
+    dies, passes = (one, other) if first else (other, one)
+    s.open().send(dies[1], at=dies[0], how=How(ttl=DIES))
+    s.send(passes[1], at=passes[0])
+    time.sleep(0.05)
+    s.send(dies[1], at=dies[0])
+
+
 # --- copies ---
 
 
@@ -210,6 +221,13 @@ def narrow(s: RawStream, text: bytes, _: bytes) -> None:
     s.acknowledge()
 
 
+def with_fin(s: RawStream, text: bytes, _: bytes) -> None:
+    """The last segment is the client's last, as `shutdown` makes it."""
+    half = len(text) // 2
+    s.open().send(text[:half])
+    s.send(text[half:], how=How(flags=FIN | PSH | ACK))
+
+
 def urgent(s: RawStream, text: bytes, _: bytes) -> None:
     """A byte of junk in the name, marked urgent: a server reads the stream without it."""
     at = text.index(b".example") - 3
@@ -232,6 +250,30 @@ def forged_answer(flags_only: bool, s: RawStream, text: bytes, decoy: bytes) -> 
     reply = b"" if flags_only else _SERVER_HELLO if tls else b"HTTP/1.1 204 No Content\r\n\r\n"
     s.forge(reply, acks=len(decoy))
     time.sleep(0.1)
+    s.deaf = False
+    s.send(text)
+
+
+def forged_handshake(s: RawStream, text: bytes, decoy: bytes) -> None:
+    """A handshake with nobody: the SYN dies, its answer is forged, so is that of a decoy; then the real ones."""
+    s.send(at=-1, how=How(flags=SYN, ttl=DIES))
+    s.deaf = True
+    s.forge(b"", 0, flags=SYN | ACK)
+    time.sleep(0.05)
+    s.send(decoy, at=0, how=How(ttl=DIES, ack=1))
+    s.forge(_SERVER_HELLO if text[:1] == b"\x16" else b"HTTP/1.1 204 No Content\r\n\r\n", len(decoy), ahead=1)
+    time.sleep(0.05)
+    s.deaf = False
+    s.base += 30_000
+    s.open().send(text)
+
+
+def forged_syn_ack(s: RawStream, text: bytes, _: bytes) -> None:
+    """A second SYN+ACK in the server's name, which would have the stream begin in the middle of the text."""
+    s.open()
+    s.deaf = True
+    s.forge(b"", len(text) // 2, flags=SYN | ACK, ahead=-1)
+    time.sleep(0.05)
     s.deaf = False
     s.send(text)
 
@@ -271,6 +313,8 @@ TRICKS = [
     Trick("500 segments of a byte", Server.TLS, shake(partial(tiny, 500)), "closed"),
     *both("dripped, within the time limit", partial(drip, TIMEOUT / 15), "works", wait=TIMEOUT / 2.5),
     *both("dripped, slower than the time limit", partial(drip, TIMEOUT / 4), "closed", wait=TIMEOUT * 1.5),
+    *both("the first half dies and is sent again", partial(dying, True), "works"),
+    *both("the second half dies and is sent again", partial(dying, False), "works"),
     *both("each segment twice", twice, "works"),
     *both("all of it three times, once after the answer", again, "works"),
     *both("two segments, then one that holds both and more", coalesced, "works"),
@@ -299,10 +343,13 @@ TRICKS = [
     *(trick for kind in (34, 77, 253) for trick in
       both(f"unknown option {kind}", partial(dressed, How(options=option(kind, b"\1\2"))), "works")),
     *both("window 1", narrow, "works"),
+    Trick("FIN with the last half", Server.HTTP, get(with_fin), "works"),
     *both("a byte of junk, urgent, in the name", urgent, "closed"),
     *both("urgent flag and pointer", urgent_flag, "works"),
     *both("decoy dies, its acknowledgement is forged", partial(forged_answer, True), "closed"),
     *both("decoy dies, its answer is forged", partial(forged_answer, False), "closed"),
+    *both("a SYN+ACK is forged", forged_syn_ack, "works"),
+    *both("a handshake and an answer are forged", forged_handshake, "works"),
     *(trick for ending, how in (("FIN", FIN | ACK), ("RST", RST), ("nothing", 0)) for trick in (
         *both(f"tuple used again after BLOCK, which ended by {ending}", partial(after, BLOCKED, how), "works"),
         # A server that still has the old connection does not answer a SYN of the new one.
