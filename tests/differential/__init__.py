@@ -1,0 +1,1 @@
+"""Our parsers against independent ones. Where they differ, the reason has a name."""
