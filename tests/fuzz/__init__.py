@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing (``./dev fuzz``), and the properties that it shares with the ordinary tests."""

@@ -1,0 +1,16 @@
+"""One target under libFuzzer: ``python -m tests.fuzz.guided TARGET [LIBFUZZER-ARGUMENT...]``."""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+# First of all: what is instrumented is what gets imported here.
+with atheris.instrument_imports(include=["nfqdpi"]):
+    from tests.fuzz.targets import TARGETS
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
+    atheris.Fuzz()

@@ -1,0 +1,119 @@
+"""What each target's corpus begins with: well-formed samples of everything that the builders can build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.builders import (
+    CHANGE_CIPHER_SPEC,
+    CLIENT6,
+    GREASE,
+    RETRY,
+    SERVER6,
+    alpn,
+    extension,
+    hello,
+    hello_message,
+    ip,
+    record,
+    records,
+    request,
+    response,
+    server_hello,
+    server_name,
+    tcp,
+    udp,
+    vector,
+)
+from tests.fuzz.script import written
+from tests.fuzz.world import PORTS, TEXTS, Answer, Send
+from tests.replay.files import Talk, ether, pcap, pcapng
+
+_NAME = "blocked.example"
+_BODY = b"5\r\nhello\r\na;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
+
+
+def http() -> Iterator[bytes]:
+    """Behind two bytes that choose the reader and the cut."""
+    fields = [(), ("Content-Length: 3",), ("Transfer-Encoding: gzip, chunked",), ("Upgrade: websocket",),
+              ("Host: other.example", "X : y", " folded", "no field"), ("Content-Length: 3, 3",)]
+    for extra in fields:
+        yield b"\0\x30" + request(_NAME, *extra, method="POST") + b"abc" + request("allowed.example")
+    for target in ("http://a.example:80/x?y", "/\xff", "*", "a b"):
+        yield b"\0\x20" + request("[fd00::1]:80", target=target, eol="\n")
+    yield b"\0\x20" + request(None, method="CONNECT", target=f"{_NAME}:443")
+    yield b"\0\x08\r\n\r\n \t" + request(_NAME.upper() + ".", version="1.0")
+    yield b"\x01\x08" + _BODY + request(_NAME)
+    yield b"\x02\x08PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def tls() -> Iterator[bytes]:
+    """Behind two bytes that choose reader, framing and cut."""
+    inside = hello_message(server_name(_NAME.encode()), alpn(b"h2"), extension(GREASE))[4:]
+    yield b"\0\x10" + hello(_NAME)
+    yield b"\0\x08" + hello(_NAME, quantum=True)
+    yield b"\x01\x08" + CHANGE_CIPHER_SPEC + hello(_NAME)
+    yield b"\x01\x08" + record(bytes(9), kind=23) + record(b"\x01\x00", kind=21) + hello(_NAME)
+    yield b"\x02\x10" + inside
+    yield b"\x06\x10" + b"\x03" + inside
+    yield b"\0\x04" + records(b"\x01" + vector(3, inside), 1)
+    yield b"\x04\x04" + server_name(_NAME.encode())[4:]
+    yield b"\x04\x04" + server_name(b"a", b"b", kind=1)[4:]
+    yield b"\x08\x04" + vector(1, b"\x03\x04\x03\x03")
+
+
+def replies() -> Iterator[bytes]:
+    """Behind two bytes that choose the question and the cut."""
+    for data in (server_hello(), server_hello(RETRY), CHANGE_CIPHER_SPEC * 2 + server_hello(padding=40),
+                 record(b"\x02\x28", kind=21), record(server_hello()[5:9]) + record(server_hello()[9:])):
+        yield b"\0\x20" + data
+    for status in ("101 Switching Protocols", "200 OK", "407 x"):
+        for question in (b"\1\x10", b"\2\x10"):
+            yield question + response("103 Early Hints", "Link: x") + response(status) + b"body"
+
+
+def packets() -> Iterator[bytes]:
+    """Both families and transports, with options, extension headers and fragments."""
+    segment = tcp(b"payload", options=b"\x01\x01\x08\x0a" + bytes(8))
+    yield ip(6, segment)
+    yield ip(6, tcp(b"x", options=b"\x13\x12" + bytes(18)), options=b"\x07\x07" + bytes(6))
+    yield ip(6, segment, fragment=0x2000)
+    yield ip(17, udp(b"payload"))
+    yield ip(17, udp(b"payload"), CLIENT6, SERVER6)
+    chain = [(0, b"\x01" + bytes(14)), (43, bytes(7)), (44, bytes(7)), (51, b"\x04" + bytes(22)), (60, bytes(7))]
+    yield ip(6, segment, CLIENT6, SERVER6, chain=chain)
+    yield ip(6, segment, CLIENT6, SERVER6, chain=[(44, b"\0\0\x01" + bytes(4))])
+
+
+def scripts() -> Iterator[bytes]:
+    """Each text told whole, in pieces, in reverse, behind a decoy, and with the server's answers."""
+    port = PORTS[0]
+    for kind, text in enumerate(TEXTS):
+        half = len(text) // 2
+        pieces = [Send(port, at, 60) for at in range(0, len(text), 60)]
+        for willing in (0, 16):
+            head = bytes((kind | willing, 1, 2, 3))
+            yield written(head, [Send(port, 0, 4096), Answer(port, 255)])
+            yield written(head, [*pieces, Answer(port, 255), *pieces])
+            yield written(head, [step for piece in pieces for step in (piece, Answer(port, 99, 9))])
+        yield written(bytes((kind | 32,)) + bytes(3), pieces[::-1])
+        yield written(bytes((kind,)) + bytes(3), [Send(port, 0, half, decoy=True, arrives=False), Send(port, 0, 4096)])
+
+
+def captures() -> Iterator[bytes]:
+    """Both formats, several link layers, with and without the flow's opening, whole and in fragments."""
+    talk = Talk()
+    opening, packets_ = talk.opening(), [talk.says(hello(_NAME)), talk.hears(server_hello()), talk.says(b"x")]
+    yield pcap([ether(packet) for packet in opening + packets_])
+    yield pcap([ether(packet, 0x8100) for packet in packets_], order=">", nano=True)
+    yield pcapng([ether(packet) for packet in opening + packets_])
+    whole = packets_[0]
+    pieces = [whole[:6] + field.to_bytes(2, "big") + whole[8:20] + part
+              for field, part in ((0x2000, whole[20:60]), (5, whole[60:]))]
+    pieces = [piece[:2] + len(piece).to_bytes(2, "big") + piece[4:] for piece in pieces]
+    for link, head in ((101, b""), (0, b"\x02\0\0\0"), (113, bytes(14) + b"\x08\0"), (276, b"\x08\0" + bytes(18)),
+                       (9, b"\xff\x03\0\x21"), (192, b"\0\0\x08\0\x65\0\0\0")):
+        yield pcap([head + packet for packet in opening + pieces], link)
+
+
+SEEDS = {"http": http, "tls": tls, "replies": replies, "packet": packets, "engine": scripts, "captures": captures}

@@ -1,0 +1,168 @@
+"""What is fuzzed: each target takes any bytes, and raises where something is wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Classify, Confirm, Glimpse, Pending, Reply
+from nfqdpi.core.packet import Segment, Unreadable, parse
+from nfqdpi.core.verdict import Verdict
+from nfqdpi.plugins import http, tls
+from nfqdpi.policy.model import Policy
+from nfqdpi.replay.captures import BrokenCaptureError, Capture
+from nfqdpi.replay.fragments import Fragments
+from nfqdpi.replay.gate import Gate
+from nfqdpi.replay.links import ip_packet
+from tests.builders import extension, handshake, hello, hello_message, record, records, request
+from tests.core.transcript import RULES, engine
+from tests.fuzz import script
+
+if TYPE_CHECKING:
+    from nfqdpi.replay.entry import Entry
+
+_MOST_UNITS = 60
+
+_policy = Policy(RULES)
+
+
+def _unit(answer: Answer) -> Classification:
+    assert isinstance(answer, Classification)
+    return answer
+
+
+def _then(unit: Classification) -> Classify:
+    assert unit.then is not None
+    return unit.then
+
+
+def _confirm(unit: Classification) -> Confirm:
+    assert unit.confirm is not None
+    return unit.confirm
+
+
+_hello = _unit(tls.classifier.classify(hello("a.example")))
+_chunked = _unit(http.classifier.classify(request("a.example", "Transfer-Encoding: chunked")))
+_upgrade = _unit(http.classifier.classify(request("a.example", "Upgrade: x")))
+_tunnel = _unit(http.classifier.classify(request(None, method="CONNECT", target="a.example:443")))
+
+_TLS_READERS = (tls.classifier.classify, _then(_hello))
+_HTTP_READERS = (http.classifier.classify, _then(_chunked), _then(_upgrade))
+_CONFIRMS = (_confirm(_hello), _confirm(_upgrade), _confirm(_tunnel))
+# What the fuzzer need not get right each time: the lengths around what it writes.
+_FRAMES: tuple[Callable[[bytes], bytes], ...] = (
+    lambda data: data,
+    lambda data: record(handshake(1, data)) if len(data) < 1 << 14 else data,
+    lambda data: record(hello_message(extension(0, data[:4096]))),
+    lambda data: records(handshake(1, data[1:]), 1 + (data[0] if data else 0)),
+    lambda data: record(hello_message(*(extension(kind, data[:4096]) for kind in (10, 13, 16, 43, 51, 0xFE0D)))),
+)
+
+
+def _first(data: bytes) -> tuple[int, bytes]:
+    """A number to choose by, and the rest."""
+    return (data[0], data[1:]) if data else (0, b"")
+
+
+def read(reader: Classify, data: bytes, cut: int) -> None:
+    """A stream's units, one after the other. What a prefix (``cut``) said, the whole must not take back."""
+    for _ in range(_MOST_UNITS):
+        if not data:
+            return
+        answer = reader(data)
+        early = reader(data[: cut % len(data)]) if cut % len(data) else NEED_MORE
+        if not isinstance(early, Glimpse) and early is not NEED_MORE:
+            assert type(answer) is type(early), f"{early} became {answer}"
+            flawed = isinstance(early, Classification) and early.flaw and isinstance(answer, Classification)
+            assert (answer.flaw if flawed else answer == early), f"{early} became {answer}"  # type: ignore[union-attr]
+        if isinstance(answer, Classification | Glimpse):
+            for name in answer.names:
+                assert isinstance(_policy.decide(name, bytes(4)).verdict, Verdict)
+        if isinstance(answer, Glimpse | Pending):
+            return
+        assert 0 < answer.length <= len(data)
+        if isinstance(answer, Classification) and answer.confirm is not None:
+            assert isinstance(answer.confirm(data), Reply | Pending)
+        if answer.then is None:
+            return
+        data, reader = data[answer.length + answer.skip :], answer.then
+
+
+def read_http(data: bytes) -> None:
+    """Requests, chunked bodies, and what follows them."""
+    choice, data = _first(data)
+    cut, data = _first(data)
+    read(_HTTP_READERS[choice % len(_HTTP_READERS)], data, cut)
+
+
+def read_tls(data: bytes) -> None:
+    """First and second hellos: raw, or as the contents of well-formed frames."""
+    choice, data = _first(data)
+    cut, data = _first(data)
+    framed = _FRAMES[choice >> 1 & 7 if choice >> 1 & 7 < len(_FRAMES) else 0](data)
+    read(_TLS_READERS[choice & 1], framed, cut * 8)
+
+
+def read_replies(data: bytes) -> None:
+    """What servers say to a hello, an upgrade, a tunnel: an answer, once given, stays."""
+    choice, data = _first(data)
+    cut, data = _first(data)
+    confirm = _CONFIRMS[choice % len(_CONFIRMS)]
+    reply, early = confirm(data), confirm(data[:cut])
+    assert isinstance(reply, Reply | Pending)
+    if isinstance(reply, Reply):
+        assert reply.length > 0
+    if isinstance(early, Reply):
+        assert reply == early, f"{early} became {reply}"
+
+
+def read_packet(data: bytes) -> None:
+    """A packet: whatever it is, no byte of its payload comes from elsewhere, and padding changes nothing."""
+    parsed = parse(data)
+    if not isinstance(parsed, Unreadable):
+        assert parsed.payload in data
+        assert parse(data + b"padding") == parsed
+        if isinstance(parsed, Segment):
+            assert parsed.signed in (True, False)
+
+
+class _Held:
+    """A file that is none: what ``Capture`` opens."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(cast("io.RawIOBase", io.BytesIO(self._data)))
+
+
+def read_capture(data: bytes) -> None:
+    """A capture file, to the last stage of a replay. What is wrong with it is said by one exception only."""
+    ended: list[Entry] = []
+    gate = Gate(engine(max_flows=16), engine(max_flows=16), ended.append)
+    fragments = Fragments()
+    with suppress(BrokenCaptureError), Capture(cast("Path", _Held(data))) as capture:
+        for frame in capture.frames():
+            try:
+                packet = ip_packet(frame.link, frame.data)
+            except KeyError:
+                continue
+            whole = fragments.whole(packet, frame.time) if packet else None
+            if whole is not None and isinstance(segment := parse(whole), Segment):
+                gate.pass_by(whole, segment, frame.time)
+    gate.close()
+    assert not gate.failed, gate.failure
+    assert all(entry.row("") for entry in ended)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "http": read_http,
+    "tls": read_tls,
+    "replies": read_replies,
+    "packet": read_packet,
+    "engine": script.play,
+    "captures": read_capture,
+}
