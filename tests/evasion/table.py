@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from itertools import groupby
+from pathlib import Path
 
 import click
 
@@ -27,12 +29,17 @@ _LONG = (
 @click.argument("text", default="")
 @click.option("--long", is_flag=True, help="In other settings of the gateway too.")
 def main(text: str, long: bool) -> None:
-    """Play every row that has TEXT in it, or all, and print what came of it.
+    """Play every row that has TEXT in it, or all and the floods, and print what came of it.
 
     Exit: 0 all is as it must be, 1 something is not.
     """
     chosen = [case for case in CASES if text in str(case)]
-    sys.exit(1 if sum([_play(chosen, setting) for setting in (_LONG if long else _LONG[:1])]) else 0)
+    wrong = sum([_play(chosen, setting) for setting in (_LONG if long else _LONG[:1])])
+    if not text:
+        click.secho("what the gateway can be made to hold", bold=True)
+        tests = Path(__file__).with_name("test_resources.py")
+        wrong += subprocess.run([sys.executable, "-m", "pytest", "-sv", "--no-header", tests], check=False).returncode
+    sys.exit(1 if wrong else 0)
 
 
 def _play(chosen: list[Case], setting: Setting) -> int:

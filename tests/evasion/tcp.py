@@ -268,11 +268,11 @@ def forged_handshake(s: RawStream, text: bytes, decoy: bytes) -> None:
     s.open().send(text)
 
 
-def forged_syn_ack(s: RawStream, text: bytes, _: bytes) -> None:
+def forged_syn_ack(ahead: int, s: RawStream, text: bytes, _: bytes) -> None:
     """A second SYN+ACK in the server's name, which would have the stream begin in the middle of the text."""
     s.open()
     s.deaf = True
-    s.forge(b"", len(text) // 2, flags=SYN | ACK, ahead=-1)
+    s.forge(b"", len(text) // 2, flags=SYN | ACK, ahead=ahead)
     time.sleep(0.05)
     s.deaf = False
     s.send(text)
@@ -348,7 +348,9 @@ TRICKS = [
     *both("urgent flag and pointer", urgent_flag, "works"),
     *both("decoy dies, its acknowledgement is forged", partial(forged_answer, True), "closed"),
     *both("decoy dies, its answer is forged", partial(forged_answer, False), "closed"),
-    *both("a SYN+ACK is forged", forged_syn_ack, "works"),
+    *both("a SYN+ACK is forged", partial(forged_syn_ack, -1), "works"),
+    *both("a SYN+ACK of a lower number is forged", partial(forged_syn_ack, -2000), "works"),
+    *both("a SYN+ACK of a higher number is forged", partial(forged_syn_ack, 5000), "works"),
     *both("a handshake and an answer are forged", forged_handshake, "works"),
     *(trick for ending, how in (("FIN", FIN | ACK), ("RST", RST), ("nothing", 0)) for trick in (
         *both(f"tuple used again after BLOCK, which ended by {ending}", partial(after, BLOCKED, how), "works"),

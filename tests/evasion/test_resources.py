@@ -17,6 +17,8 @@ from tests.evasion.case import BLOCKED, FAMILIES, Case
 from tests.evasion.matrix import CASES
 from tests.evasion.stage import USUAL, Setting, Stage, leaked
 
+pytestmark = pytest.mark.flood
+
 HALF_OPEN = 50_000  # flows of each family
 PARTS = 5
 MOST_GROWTH = 192 << 20  # bytes of a worker: 128 MiB of flows, as the README states, and what the allocator adds
