@@ -125,6 +125,8 @@ class Engine:
         # of the flow before; the server does not.
         if known is not None and interface == known.client_interface != known.server_interface:
             return _OUTSIDE  # the client's own network speaks for the server
+        if known is not None and known.stream.base == segment.ack and known.opens_again(base):
+            return _READING
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base

@@ -25,8 +25,8 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets", "readers",
-                 "reason", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
+    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets", "readers", "reason",
+                 "rival_base", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -37,6 +37,7 @@ class Flow:
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
         self.client_interface = self.server_interface = 0  # by which payload and SYN+ACK came in; 0: unknown
+        self.rival_base: int | None = None  # by a second SYN+ACK
         self.acked = 0  # the client has read the server's stream up to this sequence number
         self.end: int | None = None  # the offset in the client's stream behind which nothing may follow (its FIN, RST)
         self.verdict = Verdict.INSPECT
@@ -91,6 +92,15 @@ class Flow:
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
 
+    def opens_again(self, base: int) -> bool:
+        """True of a second SYN+ACK to the same SYN, before the client has said anything: a network may copy a SYN, and
+        the server answer each with a number of its own. The client's first acknowledgement says which it took."""
+        if self.verdict is not Verdict.INSPECT or self.stream.high or self.server_base is None:
+            return False
+        if base != self.server_base:
+            self.rival_base = base
+        return True
+
     def acknowledge(self, ack: int) -> bool:
         """Take note of an acknowledgement of the client's. False: it is older than the flow, which no honest client
         sends and Linux discards with all its data (tcp_ack(): TCP_TOO_OLD_ACK). conntrack drops those of what the
@@ -98,6 +108,9 @@ class Flow:
         if self.server_base is None:
             self.acked = ack
             return True
+        if self.rival_base is not None:
+            self.server_base = self.acked = min(self.server_base, self.rival_base, key=lambda b: (ack - b) % _SEQ_BITS)
+            self.rival_base = None
         before = (self.acked - self.server_base) % _SEQ_BITS
         further = (ack - self.acked + _SEQ_BITS // 2) % _SEQ_BITS - _SEQ_BITS // 2
         if further > 0:

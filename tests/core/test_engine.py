@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -475,3 +476,15 @@ def test_hellos_with_an_encrypted_one(talk: Talks) -> None:
     for name, answer in ((ALLOWED, "block ech"), (BLOCKED, NO)):
         strictly = talk(exceptions={**OPEN, Reason.ECH: Verdict.BLOCK})
         assert [strictly.opens(), strictly.client(hello(name, extension(0xFE0D, bytes(200))))] == [OPENING, answer]
+
+
+def test_two_answers_to_one_syn(talk: Talks) -> None:
+    """A network may copy the SYN, and the server answer each copy with another number: the client's acknowledgement
+    says which it took."""
+    for first in (True, False):
+        flow = talk()
+        flow.opens()
+        other = replace(flow, server_isn=flow.server_isn + 16_000_000, judgements=[])
+        assert other.opens() == OPENING
+        chosen = flow if first else other
+        assert [chosen.client(HELLO), chosen.server(server_hello())] == [YES, "accelerate confirmed"]
