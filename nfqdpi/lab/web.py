@@ -34,7 +34,8 @@ http {{
     ssl_ecdh_curve X25519:prime256v1;  # few: a client that guesses another one is told by HelloRetryRequest
     add_header Alt-Svc 'h3=":443"; ma=86400' always;  # as many servers do; browsers then try UDP
     sendfile on;
-    keepalive_timeout 60;  # longer than a client on a bad link may need for its next request
+    keepalive_timeout 60;  # longer than a client on a bad link needs for its next request
+    lingering_timeout 60;  # and for the rest of an upload
     server {{
         listen 80 default_server backlog=4096;
         listen [::]:80 default_server ipv6only=on backlog=4096;

@@ -39,7 +39,7 @@ class Visit:
 
     @property
     def family(self) -> Family:
-        return 4 if self.number % 2 else 6
+        return 4 if (self.number + self.number // 10) % 2 else 6  # blocked names in both
 
     @property
     def name(self) -> str:
@@ -121,8 +121,12 @@ def _read_answers(stream: socket.socket, name: str, count: int) -> None:
     body = f"hello from {name}\n".encode()
     read = b""
     while read.count(body) < count:
-        if not (data := stream.recv(65536)):
-            raise EOFError(f"closed after {len(read)} bytes")
+        try:
+            data = stream.recv(65536)
+        except TimeoutError:
+            raise EOFError(f"silence after {len(read)} bytes on port {stream.getsockname()[1]}") from None
+        if not data:
+            raise EOFError(f"closed after {len(read)} bytes on port {stream.getsockname()[1]}")
         read += data
 
 
