@@ -38,6 +38,13 @@ class Limits:
     max_flows: int = 65536
 
 
+class Path(NamedTuple):
+    """The interfaces by which a packet came in and is to leave, as indices; 0 where unknown."""
+
+    entered: int = 0
+    leaves: int = 0
+
+
 class Action(Enum):
     """What happens to the packet at hand."""
 

@@ -23,7 +23,7 @@ from nfqdpi.core.classifier import (
     Reply,
     Step,
 )
-from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Policy
+from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Path, Policy
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.stream import Added, StreamBuffer
@@ -37,6 +37,7 @@ _OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed 
 _REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
 
 _READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+_ANYWHERE = Path()
 _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
@@ -61,13 +62,12 @@ class Engine:
         self._readers = tuple(c.bounded for c in classifiers)
         self._overflowed = -inf
 
-    def process(self, packet: bytes, now: float, interface: int = 0, state: Verdict = Verdict.UNSEEN) -> Decision:
-        """Decide one packet, IP header first. ``interface``: the index of the one it came in by, 0 if unknown;
-        ``state``: what the flow's mark said when it was queued. Raises only what a classifier raises: see ``give_up``.
-        """
+    def process(self, packet: bytes, now: float, path: Path = _ANYWHERE, state: Verdict = Verdict.UNSEEN) -> Decision:
+        """Decide one packet, IP header first. ``state``: what the flow's mark said when it was queued. Raises only what
+        a classifier raises: see ``give_up``."""
         match parse(packet):
             case Segment() as segment:
-                return self._segment(segment, now, interface, state)
+                return self._segment(segment, now, path, state)
             case Datagram(key):
                 return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
             case Unreadable(reason):
@@ -87,15 +87,15 @@ class Engine:
         flow = self.flows.get(parsed.key) or self.flows.get(parsed.key.reversed())
         return self._except(flow, Reason.PLUGIN_ERROR, parsed.key, now)
 
-    def _segment(self, segment: Segment, now: float, interface: int, state: Verdict) -> Decision:
+    def _segment(self, segment: Segment, now: float, path: Path, state: Verdict) -> Decision:
         if segment.flags & _SYN_ACK == _SYN_ACK:
-            return self._server_opens(segment, now, interface, state)
+            return self._server_opens(segment, now, path, state)
         flow = self.flows.get(segment.key)
         if flow is None:
             back = self.flows.get(segment.key.reversed())
             if back is not None:
-                if interface == back.client_interface != back.server_interface:
-                    return _OUTSIDE  # E6: the client's own network speaks for the server
+                if back.forged(path.entered):
+                    return _OUTSIDE  # E6
                 return self._from_server(back, segment, now)
         elif not self.strict and _reused(flow, segment, now):
             flow = None
@@ -104,7 +104,7 @@ class Engine:
             flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
             if self.strict and self._forgotten(segment.key, state, now):
                 return self._except(flow, Reason.TIMEOUT, flow.key, now)
-        flow.client_interface = interface
+            flow.client_interface = path.entered
         return self._from_client(flow, segment, now)
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
@@ -115,7 +115,7 @@ class Engine:
             return False
         return state is not Verdict.UNSEEN or now - self._overflowed > _OVERFLOW_MEMORY
 
-    def _server_opens(self, segment: Segment, now: float, interface: int, state: Verdict) -> Decision:
+    def _server_opens(self, segment: Segment, now: float, path: Path, state: Verdict) -> Decision:
         # E1: the base of the client's stream is what the server's SYN+ACK acknowledges, never a client packet.
         # That a SYN+ACK comes from the server is conntrack's word: the rules drop the client's.
         key = segment.key.reversed()
@@ -123,14 +123,14 @@ class Engine:
         base = (segment.seq + 1) % (1 << 32)
         # E8: without a mark, or with other numbers, there is a new flow on the tuple. The client may choose the numbers
         # of the flow before; the server does not.
-        if known is not None and interface == known.client_interface != known.server_interface:
-            return _OUTSIDE  # the client's own network speaks for the server
+        if known is not None and known.forged(path.entered):
+            return _OUTSIDE
         if known is not None and known.stream.base == segment.ack and known.opens_again(base):
             return _READING
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
-            flow.server_interface = interface
+            flow.server_interface, flow.client_interface = path
             return _READING
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 

@@ -26,7 +26,8 @@ class Flow:
     """
 
     __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets", "readers", "reason",
-                 "rival_base", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict", "weight")
+                 "rival_base", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict",
+                 "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -36,7 +37,7 @@ class Flow:
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
-        self.client_interface = self.server_interface = 0  # by which payload and SYN+ACK came in; 0: unknown
+        self.client_interface = self.server_interface = 0  # by which the SYN+ACK left and came in; 0: unknown
         self.rival_base: int | None = None  # by a second SYN+ACK
         self.acked = 0  # the client has read the server's stream up to this sequence number
         self.end: int | None = None  # the offset in the client's stream behind which nothing may follow (its FIN, RST)
@@ -91,6 +92,11 @@ class Flow:
         # Replies to earlier units passed unread; this one begins where the client has read to.
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
+
+    def forged(self, interface: int) -> bool:
+        """True of a server's packet that comes in by the client's interface: the client's own network speaks for the
+        server. IPv4 has a reverse path filter against that, IPv6 has none. A gateway with one arm cannot tell."""
+        return interface == self.client_interface != self.server_interface
 
     def opens_again(self, base: int) -> bool:
         """True of a second SYN+ACK to the same SYN, before the client has said anything: a network may copy a SYN, and

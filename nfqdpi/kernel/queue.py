@@ -12,7 +12,7 @@ from time import monotonic
 
 import netfilterqueue
 
-from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.decision import Action, Decision, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel.queues import fail_open
@@ -96,7 +96,8 @@ class Queue:
         now = monotonic()
         try:
             data = packet.get_payload()
-            decision = self._engine.process(data, now, packet.indev, self._field.read(packet.get_mark()))
+            path = Path(packet.indev, packet.outdev)
+            decision = self._engine.process(data, now, path, self._field.read(packet.get_mark()))
             self._answer(packet, decision)
             pending = False
             self._told(data, decision, Arrival(packet))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.decision import Action, Decision, Path
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.verdict import Reason, Verdict
 from tests.builders import (
@@ -281,7 +281,7 @@ class World:
         return not talk.mark.blocks
 
     def _decide(self, packet: bytes, interface: int = _LAN, state: Verdict = Verdict.UNSEEN) -> Decision:
-        decision = self.engine.process(packet, self.now, interface, state)
+        decision = self.engine.process(packet, self.now, Path(interface), state)
         assert isinstance(decision, Decision)
         assert decision.verdict is not Verdict.UNSEEN
         assert decision.reason in Reason
