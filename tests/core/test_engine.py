@@ -466,11 +466,11 @@ def test_the_clients_network_does_not_open_for_the_server(number: int, before: b
     """A second SYN+ACK, with another base, that comes in by the client's interface begins no new flow (E1, E8)."""
     flow = Talk(engine())
     opening = flow.packet(False, flow.server_isn, flow.isn + 1, b"", SYN | ACK)
-    flow.engine.process(opening, 0.0, Path(2, 1))
+    flow.engine.process(opening, flow.now, Path(2, 1))
     if before:
-        flow.engine.process(flow.packet(True, flow.isn + 1, flow.server_isn + 1, before, ACK), 0.0, Path(1, 2))
+        flow.engine.process(flow.packet(True, flow.isn + 1, flow.server_isn + 1, before, ACK), flow.now, Path(1, 2))
     forged = flow.packet(False, flow.server_isn + number, flow.isn + 51, b"", SYN | ACK)
-    assert line(flow.engine.process(forged, 0.0, Path(1, 1), Verdict.INSPECT)) == "drop out_of_window"
+    assert line(flow.engine.process(forged, flow.now, Path(1, 1), Verdict.INSPECT)) == "drop out_of_window"
     flow.mark = Verdict.INSPECT
     assert flow.client(BAD, at=0) == NO
 
