@@ -136,6 +136,12 @@ def shake(play: Play, **settings: object) -> Callable[[str], list[Attempt]]:
     return attempts
 
 
+def both(what: str, play: Play, allowed: Fate, families: tuple[Family, ...] = FAMILIES, wait: float = 0) -> list[Trick]:
+    """The trick for a request and for a handshake."""
+    return [Trick(what, Server.HTTP, get(play), allowed, families, wait=wait),
+            Trick(what, Server.TLS, shake(play), allowed, families, wait=wait)]
+
+
 class Handshake:
     """OpenSSL's client without a socket."""
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from nfqdpi.lab.network import Family
 from tests.builders import ACK, FIN, PSH, RST
-from tests.evasion.case import FAMILIES, Fate, Play, Server, Trick, get, shake
+from tests.evasion.case import FAMILIES, Fate, Trick, both
 from tests.evasion.packets import DIES, HOP_BY_HOP, How, option
 from tests.evasion.stream import RawStream
 
@@ -111,18 +111,13 @@ def ended_between(means: Means, flags: int, s: RawStream, text: bytes, _: bytes)
     s.send(text[half:], at=half)
 
 
-def _both(what: str, means: Means, play: Play, allowed: Fate, wait: float = 0) -> list[Trick]:
-    return [Trick(what, Server.HTTP, get(play), allowed, means.families, wait=wait),
-            Trick(what, Server.TLS, shake(play), allowed, means.families, wait=wait)]
-
-
 def _fakes(means: Means) -> list[Trick]:
     fate = means.fate("data")
     return [
-        *_both(f"fake before: {means.name}", means, partial(before, means), fate),
-        *_both(f"fake between: {means.name}", means, partial(between, means), fate),
-        *_both(f"fake after the answer: {means.name}", means, partial(behind, means), "works"),
-        *_both(f"fakes around each half: {means.name}", means, partial(sandwiched, means), fate),
+        *both(f"fake before: {means.name}", partial(before, means), fate, means.families),
+        *both(f"fake between: {means.name}", partial(between, means), fate, means.families),
+        *both(f"fake after the answer: {means.name}", partial(behind, means), "works", means.families),
+        *both(f"fakes around each half: {means.name}", partial(sandwiched, means), fate, means.families),
     ]
 
 
@@ -132,10 +127,10 @@ def _ends(means: Means) -> list[Trick]:
         fate = means.fate(name)
         # Conntrack has forgotten a flow that was reset, dropped or not; what follows is invalid (E9).
         later: Fate = "closed" if flags & RST and name in means.valid else fate
-        rows += _both(f"{name} before: {means.name}", means, partial(ended, means, flags, 0.05), fate)
-        rows += _both(f"{name} {EARLIER:.0f} s before: {means.name}", means, partial(ended, means, flags, EARLIER),
-                      later, EARLIER)
-        rows += _both(f"{name} between: {means.name}", means, partial(ended_between, means, flags), fate)
+        rows += both(f"{name} before: {means.name}", partial(ended, means, flags, 0.05), fate, means.families)
+        rows += both(f"{name} {EARLIER:.0f} s before: {means.name}", partial(ended, means, flags, EARLIER), later,
+                     means.families, EARLIER)
+        rows += both(f"{name} between: {means.name}", partial(ended_between, means, flags), fate, means.families)
     return rows
 
 
@@ -143,6 +138,6 @@ LYING = Means("TTL", How(flags=PSH, ttl=DIES, ack=1_000_000))
 
 TRICKS = [
     *(trick for means in MEANS for trick in (*_fakes(means), *_ends(means))),
-    *_both("RST before: TTL, a number in the field without ACK", LYING, partial(ended, LYING, RST, 0.05), "closed"),
-    *_both("RST between: TTL, a number in the field without ACK", LYING, partial(ended_between, LYING, RST), "closed"),
+    *both("RST before: TTL, a number in the field without ACK", partial(ended, LYING, RST, 0.05), "closed"),
+    *both("RST between: TTL, a number in the field without ACK", partial(ended_between, LYING, RST), "closed"),
 ]

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from nfqdpi.lab.network import Family
 from tests.builders import records
 from tests.evasion import packets
-from tests.evasion.case import DECOY, FAMILIES, Attempt, Fate, Play, Server, Trick, get, page, server_hello, shake
+from tests.evasion.case import DECOY, Attempt, Server, Trick, both, page, server_hello
 from tests.evasion.hellos import padded
 from tests.evasion.packets import DIES, How
 from tests.evasion.stream import RawStream
@@ -84,11 +83,6 @@ def extended(how: How, s: RawStream, text: bytes, _: bytes) -> None:
 def all_extended(how: How, s: RawStream, text: bytes, _: bytes) -> None:
     s.how = how
     s.open().send(text)
-
-
-def both(what: str, play: Play, allowed: Fate, families: tuple[Family, ...] = FAMILIES) -> list[Trick]:
-    return [Trick(what, Server.HTTP, get(play), allowed, families),
-            Trick(what, Server.TLS, shake(play), allowed, families)]
 
 
 def sized(size: int) -> list[Trick]:

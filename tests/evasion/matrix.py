@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.evasion import fakes, http, ip, tcp, tls
+from tests.evasion import fakes, http, ip, opening, tcp, tls
 from tests.evasion.case import Case, cases
 
-CASES: list[Case] = cases([*tcp.TRICKS, *fakes.TRICKS, *ip.TRICKS, *tls.TRICKS, *http.TRICKS])
+CASES: list[Case] = cases([*tcp.TRICKS, *opening.TRICKS, *fakes.TRICKS, *ip.TRICKS, *tls.TRICKS, *http.TRICKS])
