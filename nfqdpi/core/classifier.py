@@ -8,8 +8,9 @@ bytes and must answer NEED_MORE until its answer can no longer change.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 
 
 class Pending(Enum):
@@ -74,12 +75,18 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """Not a whole unit yet, but these names are in it for certain: one that is blocked blocks now, for a server may act
-    on what it has of a unit (log it, at least) before its end (E5)."""
+    """NEED_MORE, with what is there so far.
+
+    ``names`` are in the unit for certain: one that is blocked blocks now, for a server may act on what it has of a unit
+    (log it, at least) before its end (E5). ``then`` is asked next, with the same prefix and what has come behind it: it
+    answers as the first reader would (but for names that were told already) and need not start over, so that a unit in
+    many pieces costs no more than one in few.
+    """
 
     protocol: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    then: Classify | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +127,14 @@ class Classifier:
 
     def bounded(self, prefix: bytes) -> Answer:
         """The answer, which is final once ``needs`` bytes are there."""
-        answer = self.classify(prefix)
-        return NO_MATCH if answer is NEED_MORE and len(prefix) >= self.needs else answer
+        return self._bound(self.classify, prefix)
+
+    def _bound(self, read: Classify, prefix: bytes) -> Answer:
+        answer = read(prefix)
+        if answer is not NEED_MORE and not isinstance(answer, Glimpse):
+            return answer
+        if len(prefix) >= self.needs:
+            return NO_MATCH
+        if isinstance(answer, Glimpse) and answer.then is not None:
+            return replace(answer, then=partial(self._bound, answer.then))
+        return answer

@@ -20,7 +20,6 @@ from nfqdpi.core.classifier import (
     Classify,
     Glimpse,
     Pending,
-    Reply,
     Step,
 )
 from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Path, Policy
@@ -41,7 +40,6 @@ _ANYWHERE = Path()
 _CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
-_ANY_REPLY = Reply(accepted=True, length=0)
 _OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
 _UNFIT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 
@@ -183,7 +181,7 @@ class Engine:
         told: tuple[Judgement, ...] = ()
         while flow.awaiting is None and flow.readers and flow.stream.head:
             match self._classify(flow):
-                case Pending.NEED_MORE:
+                case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
                     outcome = self._ask(names, Reason.NO_NAME, flow.key.src)
@@ -218,8 +216,8 @@ class Engine:
         for read in flow.readers:
             answer = read(prefix)
             if isinstance(answer, Glimpse):
-                glimpse = answer
-                pending.append(read)
+                glimpse = answer if glimpse is None or answer.names else glimpse
+                pending.append(answer.then or read)
             elif answer is NEED_MORE:
                 pending.append(read)
             elif answer is not NO_MATCH:
@@ -288,9 +286,7 @@ class Engine:
         if unit is None or flow.server is None or not segment.payload:
             return _READING if unit is None else _CONFIRMING
         flow.server.add(segment.seq, segment.payload)
-        if flow.stream.offset(segment.ack) < flow.stream.start + unit.length:
-            return _CONFIRMING
-        reply = unit.confirm(flow.server.head) if unit.confirm is not None else _ANY_REPLY
+        reply = flow.reply(segment.ack)
         if isinstance(reply, Pending):
             return _CONFIRMING
         if reply.accepted and flow.confirmed is Verdict.ACCELERATE:

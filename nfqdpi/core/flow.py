@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Step
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
@@ -11,6 +11,9 @@ _FLOW_BYTES = 1500  # the object, its key, its buffers without their bytes, and 
 
 _SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
 _SERVER_SEGMENTS = 64
+_MOST_LOOKING = 1 << 20  # bytes in which an answer is looked for, in all; it is in the first hundred
+_MOST_STEPS = 256  # behind a unit without an answer; a ClientHello's early data comes in a few records
+_ANY_REPLY = Reply(accepted=True, length=0)
 _ENDS = int(Flags.FIN | Flags.RST)
 _SEQ_BITS = 1 << 32
 _FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
@@ -25,9 +28,9 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets", "readers", "reason",
-                 "rival_base", "seen", "server", "server_base", "server_interface", "since", "stream", "verdict",
-                 "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets",
+                 "readers", "reason", "rival_base", "seen", "server", "server_base", "server_interface", "since",
+                 "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -46,6 +49,8 @@ class Flow:
         self.confirmed = Verdict.ACCELERATE
         self.awaiting: Classification | None = None
         self.server: StreamBuffer | None = None
+        self._looked = 0  # bytes in which the answer was looked for, over and over
+        self._beyond: tuple[int, Classify | None, int] | None = None  # how far ahead_of_reply has read
         self.weight = 0  # bytes, as the table last put it on the scales
 
     def take(self, segment: Segment) -> Added:
@@ -88,7 +93,7 @@ class Flow:
 
     def await_reply(self, unit: Classification, confirmed: Verdict) -> None:
         """The unit is allowed if the server takes it: ``confirmed`` is the verdict then."""
-        self.verdict, self.awaiting, self.confirmed = Verdict.CONFIRM, unit, confirmed
+        self.verdict, self.awaiting, self.confirmed, self._looked = Verdict.CONFIRM, unit, confirmed, 0
         # Replies to earlier units passed unread; this one begins where the client has read to.
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
@@ -106,6 +111,16 @@ class Flow:
         if base != self.server_base:
             self.rival_base = base
         return True
+
+    def reply(self, ack: int) -> Reply | Pending:
+        """What the server, which has got as far as ``ack``, says of the unit awaiting an answer."""
+        unit = self.awaiting
+        if unit is None or self.server is None or self.stream.offset(ack) < self.stream.start + unit.length:
+            return NEED_MORE
+        if unit.confirm is None:
+            return _ANY_REPLY
+        self._looked += len(self.server.head)
+        return unit.confirm(self.server.head) if self._looked <= _MOST_LOOKING else NEED_MORE
 
     def acknowledge(self, ack: int) -> bool:
         """Take note of an acknowledgement of the client's. False: it is older than the flow, which no honest client
@@ -125,20 +140,24 @@ class Flow:
 
     def resume(self) -> None:
         """The server did not take the unit: read the next."""
-        self.verdict, self.awaiting = Verdict.INSPECT, None
+        self.verdict, self.awaiting, self._beyond = Verdict.INSPECT, None, None
 
     def ahead_of_reply(self, unit: Classification) -> bool:
         """True where the client has sent, behind a unit that the server has not answered, what the server could take
-        for the next one: nobody would stand between its reply and the client any more."""
-        rest = self.stream.head[unit.length + unit.skip :]
+        for the next one: nobody would stand between its reply and the client any more. No byte is read twice."""
+        at, then, steps = self._beyond or (unit.length + unit.skip, unit.then, 0)
         if unit.hold:
-            return bool(rest)
-        then = unit.then
-        while rest and then is not None:
+            return len(self.stream.head) > at
+        while then is not None and (rest := self.stream.head[at:]):
             answer = then(rest)
             if not isinstance(answer, Step):
-                return answer is not NEED_MORE
-            rest, then = rest[answer.length + answer.skip :], answer.then
+                then = (isinstance(answer, Glimpse) and answer.then) or then
+                self._beyond = at, then, steps
+                return answer is not NEED_MORE and not isinstance(answer, Glimpse)
+            at, then, steps = at + answer.length + answer.skip, answer.then, steps + 1
+            if steps > _MOST_STEPS:
+                return True
+        self._beyond = at, then, steps
         return False
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -195,8 +196,10 @@ def _restore(family: Family, text: str) -> None:
 
 
 def _run(command: list[str], text: str = "") -> str:
+    # A Ctrl-C at the terminal is for us to obey, and must not leave half of the tables done: the program has a session of
+    # its own, and no signal in the moment before it has that.
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
-        # In a session of its own: a Ctrl-C at the terminal is ours to obey, and must not leave half of the tables done.
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=3 * _LOCK_WAIT,
                               start_new_session=True)
     except subprocess.CalledProcessError as error:
@@ -205,4 +208,6 @@ def _run(command: list[str], text: str = "") -> str:
         raise FirewallError(f"{command[0]} is not on PATH") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FirewallError(str(error)) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
     return done.stdout

@@ -7,6 +7,7 @@ server will look for it.
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from nfqdpi.core.classifier import (
     NEED_MORE,
@@ -31,6 +32,7 @@ _VERSION = re.compile(rb"HTTP/1\.\d")
 # A field that goes on in the next line (RFC 9112, 5.2), and what some servers take for a line's end (2.2).
 _BROKEN_LINE = re.compile(rb"^[ \t]|\r(?!\n)|\0", re.MULTILINE)
 _HEAD_END = re.compile(rb"\n\r?\n")
+_HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
@@ -43,6 +45,8 @@ _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
 _LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
+_LONGEST_TRAILER = 8192  # bytes of a trailer section; servers take no more of a line
+_MOST_BLANKS = 8192  # bytes of empty lines before a request; no client sends more than two, some servers skip any
 _LONGEST_NUMBER = 18  # digits of a Content-Length: below 2^63
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
@@ -50,6 +54,8 @@ _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes i
 def _classify(prefix: bytes) -> Answer:
     """A request's head, from its first byte (or from the empty lines that may come first)."""
     start = _BLANK.match(prefix).end()  # type: ignore[union-attr]  # it matches the empty string
+    if start > _MOST_BLANKS:
+        return _flawed(prefix, "no request behind the empty lines")
     if start == len(prefix):
         return NEED_MORE
     method = _METHOD.match(prefix, start)
@@ -61,10 +67,22 @@ def _classify(prefix: bytes) -> Answer:
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
         return _unversioned(prefix, words, prefix[method.end() : line_end].lstrip(_BETWEEN))
-    head_end = _HEAD_END.search(prefix, line_end)
-    if head_end is None:
-        return _glimpse(words, prefix[line_end + 1 : prefix.rfind(b"\n") + 1])
-    return _request(words, prefix[line_end + 1 : head_end.start() + 1], head_end.end())
+    target = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), {}))
+    return _head(prefix, words=words, first=line_end, seen=line_end, searched=line_end, names=target)
+
+
+def _head(  # noqa: PLR0913  each says how far something has got
+    prefix: bytes, *, words: list[bytes], first: int, seen: int, searched: int, names: tuple[str, ...] = ()
+) -> Answer:
+    """The head whose first line, of these words, ends at ``first``. The lines up to the one that ends at ``seen`` have
+    been read; ``names`` were found in them and are not told yet. Before ``searched`` the head does not end."""
+    head_end = _HEAD_END.search(prefix, searched)
+    if head_end is not None:
+        return _request(words, prefix[first + 1 : head_end.start() + 1], head_end.end())
+    last = max(seen, prefix.rfind(b"\n", searched))
+    names += _names([host.strip(b" \t\r") for host in _HOST_LINE.findall(prefix, seen, last + 1)])
+    then = partial(_head, words=words, first=first, seen=last, searched=max(last, len(prefix) - 2))
+    return Glimpse("http", names, _attributes(words), then)
 
 
 def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classification | Pending:
@@ -107,12 +125,6 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     confirm = _leaves(method, fields)
     return Classification("http", _names(hosts), _attributes(words), flaw, length, skip, confirm,
                           hold=confirm is not None, then=then)
-
-
-def _glimpse(words: list[bytes], lines: bytes) -> Glimpse | Pending:
-    """A head of which only these lines are there."""
-    names = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), _fields(lines)))
-    return Glimpse("http", names, _attributes(words)) if names else NEED_MORE
 
 
 def _hosts(method: bytes, target: bytes, fields: dict[bytes, list[bytes]]) -> list[bytes]:
@@ -193,7 +205,8 @@ def _chunk(prefix: bytes) -> Answer:
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)
     trailer, end, _ = prefix[line_end - 1 :].partition(b"\r\n\r\n")
-    if _HALF_LINE_END.search(trailer + end):
+    longest = _LONGEST_TRAILER if end else _LONGEST_TRAILER + 3  # of its end there may be three bytes
+    if len(trailer) > longest or _HALF_LINE_END.search(trailer + end):
         return _flawed(prefix, "a trailer section without a certain end")
     return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
 

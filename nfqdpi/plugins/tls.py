@@ -10,9 +10,21 @@ browsers send the extension as GREASE as well, and nobody on the path can tell t
 from __future__ import annotations
 
 import re
+from functools import partial
 from struct import Struct, iter_unpack
+from typing import NamedTuple
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Pending, Reply, Step
+from nfqdpi.core.classifier import (
+    NEED_MORE,
+    NO_MATCH,
+    Answer,
+    Classification,
+    Classifier,
+    Glimpse,
+    Pending,
+    Reply,
+    Step,
+)
 from nfqdpi.core.wire import Malformed, Reader
 from nfqdpi.plugins.ja4 import ja4
 
@@ -42,11 +54,29 @@ _MOST_BYTES = 1 << 17
 _LONGEST_NAME = 253  # bytes of a name that are kept (RFC 1035, 2.3.4, as text)
 
 
-def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, bytes, int] | Pending:
-    """The body of the handshake message of type ``first``, what stands behind it in its last record, and where that
-    record ends. A message may span records, a record must not be empty (RFC 8446, 5.1)."""
-    message = bytearray()
-    wanted = _MESSAGE_HEADER
+class _Begun(NamedTuple):
+    """A handshake message of which ``message`` came in whole records, up to ``start``."""
+
+    start: int
+    message: bytes
+
+
+class _Whole(NamedTuple):
+    """A handshake message: its body, what stands ``behind`` it in its last record, and where that record ends."""
+
+    body: bytes
+    behind: bytes
+    end: int
+
+
+_NOTHING = _Begun(0, b"")
+
+
+def _handshake(prefix: bytes, first: int, begun: _Begun, *, patient: bool) -> _Whole | _Begun | Pending:
+    """Read a handshake message of type ``first`` on from what has begun; ``patient``: to the end of its last record.
+    A message may span records, a record must not be empty (RFC 8446, 5.1)."""
+    start, message = begun.start, bytearray(begun.message)
+    wanted = _wanted(message)
     while len(message) < wanted:
         header = prefix[start : start + _RECORD_HEADER]
         if header and (header[0] != _HANDSHAKE or (len(header) > 1 and header[1] != 3)):  # the major version
@@ -54,25 +84,31 @@ def _handshake(prefix: bytes, first: int, start: int = 0) -> tuple[bytes, bytes,
                 raise Malformed("a handshake message is broken off by another record")
             return NO_MATCH
         if len(header) < _RECORD_HEADER:
-            return NEED_MORE
+            return _Begun(start, bytes(message))
         length = int.from_bytes(header[3:], "big")
         if not 0 < length <= _MAX_RECORD:
             raise Malformed(f"a handshake record of {length} bytes")
-        start += _RECORD_HEADER
-        message += prefix[start : start + length]
+        before, end = len(message), start + _RECORD_HEADER + length
+        message += prefix[start + _RECORD_HEADER : end]
         if message and message[0] != first:
             return NO_MATCH
-        if len(message) >= _MESSAGE_HEADER:
-            wanted = _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big")
-            if wanted > _MOST_BYTES:
-                raise Malformed(f"a handshake message of {wanted} bytes")
-        if start + length > len(prefix) and len(message) < wanted:
-            return NEED_MORE
-        start += length
-    return bytes(message[_MESSAGE_HEADER:wanted]), bytes(message[wanted:]), start
+        wanted = _wanted(message)
+        if end > len(prefix) and (patient or len(message) < wanted):
+            return _Begun(start, bytes(message[:before]))
+        start = end
+    return _Whole(bytes(message[_MESSAGE_HEADER:wanted]), bytes(message[wanted:]), start)
 
 
-def _one_record(prefix: bytes, first: int) -> tuple[bytes, bytes, int] | None:
+def _wanted(message: bytearray) -> int:
+    """The length of the message that begins so; of its header, where that is not whole yet."""
+    if len(message) < _MESSAGE_HEADER:
+        return _MESSAGE_HEADER
+    if (wanted := _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big")) > _MOST_BYTES:
+        raise Malformed(f"a handshake message of {wanted} bytes")
+    return wanted
+
+
+def _one_record(prefix: bytes, first: int) -> _Whole | None:
     """As ``_handshake``, for a whole message that is alone in a whole record: nearly always so, and several times as
     fast. None: look closer."""
     body = _RECORD_HEADER + _MESSAGE_HEADER
@@ -83,7 +119,7 @@ def _one_record(prefix: bytes, first: int) -> tuple[bytes, bytes, int] | None:
     message = int.from_bytes(prefix[_RECORD_HEADER + 1 : body], "big")
     if length > _MAX_RECORD or message + _MESSAGE_HEADER != length or end > len(prefix):
         return None
-    return prefix[body:end], b"", end
+    return _Whole(prefix[body:end], b"", end)
 
 
 def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> None:
@@ -206,17 +242,18 @@ def _second_hello(prefix: bytes) -> Answer:
     return hello if hello is not NO_MATCH else Classification("tls", flaw="no second ClientHello", length=len(prefix))
 
 
-def _hello(prefix: bytes) -> Classification | Pending:
+def _hello(prefix: bytes, begun: _Begun = _NOTHING) -> Classification | Glimpse | Pending:
     names: list[str] = []
     attributes: dict[str, str] = {}
     flaw = ""
     try:
-        framed = _one_record(prefix, _CLIENT_HELLO) or _handshake(prefix, _CLIENT_HELLO)
+        whole = _one_record(prefix, _CLIENT_HELLO) if begun is _NOTHING else None
+        framed = whole or _handshake(prefix, _CLIENT_HELLO, begun, patient=True)  # a server reads whole records
         if isinstance(framed, Pending):
             return framed
+        if isinstance(framed, _Begun):
+            return Glimpse("tls", then=partial(_hello, begun=framed)) if framed.start else NEED_MORE
         body, behind, end = framed
-        if end > len(prefix):
-            return NEED_MORE  # a server reads whole records
         _client_hello(body, names, attributes)
         if behind:
             flaw = "bytes behind the ClientHello in its record"  # RFC 8446, 5.1
@@ -235,10 +272,10 @@ def _server_hello(prefix: bytes) -> Reply | Pending:
     while prefix[start : start + 1] == bytes((_CHANGE_CIPHER_SPEC,)):
         start += _RECORD_HEADER + int.from_bytes(prefix[start + 3 : start + _RECORD_HEADER], "big")
     try:
-        framed = _handshake(prefix, _SERVER_HELLO, start)
+        framed = _handshake(prefix, _SERVER_HELLO, _Begun(start, b""), patient=False)
     except Malformed:
         return NEED_MORE  # never: the flow stays with us, and the client gets what the server says
-    if isinstance(framed, Pending):
+    if not isinstance(framed, _Whole):
         return NEED_MORE
     body, _, end = framed
     if len(body) < 2 + _RANDOM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family
 
+_PATIENCE = 5.0  # s
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -39,6 +41,13 @@ class Origin:
         self._threads = [threading.Thread(target=self._accept, args=(one,), daemon=True) for one in self._listeners]
         for thread in self._threads:
             thread.start()
+
+    def accepted(self, number: int = 0) -> Heard:
+        """The connection of this number; the client may know of it before the application does."""
+        deadline = time.monotonic() + _PATIENCE
+        while len(self.heard) <= number and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.heard[number]
 
     @property
     def read(self) -> bytes:

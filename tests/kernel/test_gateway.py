@@ -30,8 +30,8 @@ def test_blocked_name_reaches_nobody(lab: Lab, gateway: Gateway, origin: Origin,
     with Visitor(lab.client, family) as visitor:
         assert visitor.ask("www.blocked.example") == "reset"
         assert mark(lab, family, visitor.port) == Verdict.BLOCK
-    assert origin.heard[0].ended.wait(5)
-    assert origin.heard[0].end == "reset"
+    assert origin.accepted(0).ended.wait(5)
+    assert origin.accepted(0).end == "reset"
     assert origin.read == b""
 
 
@@ -41,7 +41,7 @@ def test_blocked_in_pieces(lab: Lab, gateway: Gateway, origin: Origin, family: F
     gateway(config(lab))
     with Visitor(lab.client, family) as visitor:
         assert visitor.ask("blocked.example", pieces=20) == "reset"
-    assert origin.heard[0].ended.wait(5)
+    assert origin.accepted(0).ended.wait(5)
     assert b"\r\n\r\n" not in origin.read
 
 
@@ -101,8 +101,8 @@ def test_behind_nat(lab: Lab, gateway: Gateway, origin: Origin, family: Family) 
         assert visitor.ask("allowed.example") == "ok"
     with Visitor(lab.client, family) as visitor:
         assert visitor.ask("blocked.example") == "reset"
-    assert origin.heard[1].ended.wait(5)
-    assert origin.heard[1].end == "reset"
+    assert origin.accepted(1).ended.wait(5)
+    assert origin.accepted(1).end == "reset"
     assert b"blocked" not in origin.read
 
 

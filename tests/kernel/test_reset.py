@@ -41,7 +41,7 @@ def test_both_sides_of_a_blocked_flow_are_reset(lab: Lab, origin: Origin, family
         resetter = Resetter()
     with resetter, Listener(lab.gateway, blocking) as listener, Visitor(lab.client, family) as visitor:
         assert visitor.ask("blocked.example") == "reset"
-        [heard] = origin.heard
+        heard = origin.accepted()
         assert heard.end == "open"
         assert resetter.reset(listener.packets[-1])
         assert heard.ended.wait(1)
