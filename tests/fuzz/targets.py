@@ -74,7 +74,11 @@ def read(reader: Classify, data: bytes, cut: int) -> None:
             return
         answer = reader(data)
         early = reader(data[: cut % len(data)]) if cut % len(data) else NEED_MORE
-        if not isinstance(early, Glimpse) and early is not NEED_MORE:
+        if isinstance(early, Glimpse):
+            further = (early.then or reader)(data)
+            assert type(further) is type(answer), f"{further} reads on, {answer} at once"
+            assert isinstance(further, Glimpse) or further == answer, f"{further} reads on, {answer} at once"
+        elif early is not NEED_MORE:
             assert type(answer) is type(early), f"{early} became {answer}"
             flawed = isinstance(early, Classification) and early.flaw and isinstance(answer, Classification)
             assert (answer.flaw if flawed else answer == early), f"{early} became {answer}"  # type: ignore[union-attr]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nfqdpi.core.classifier import NEED_MORE, Classification
+from nfqdpi.core.classifier import Classification
 from nfqdpi.lab.cases import LONG_ALPN
 from nfqdpi.plugins.tls import classifier
 from tests.builders import records
-from tests.plugins.prefixes import answer
+from tests.plugins.prefixes import answer, waits
 
 HELLOS = Path(__file__).parents[1] / "data" / "hellos"
 EXPECTED = {  # version and protocols on offer
@@ -61,7 +61,7 @@ def test_read_over_records(name: str) -> None:
     message = sample(name)[5:]
     for size in range(1, len(message)):
         data = records(message[:size], size) + records(message[size:], len(message))
-        assert classifier.classify(data[:-1]) is NEED_MORE
+        assert waits(classifier.classify(data[:-1]))
         found = classifier.classify(data)
         assert isinstance(found, Classification)
         assert (found.names, found.attributes, found.flaw) == (whole.names, whole.attributes, "")

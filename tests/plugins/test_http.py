@@ -101,6 +101,7 @@ def test_hosts(data: bytes, names: tuple[str, ...]) -> None:
     pytest.param(request("a.example", "Transfer-Encoding: gzip"), id="not chunked"),
     pytest.param(request("a.example", "Transfer-Encoding: chunked", "Transfer-Encoding: x"), id="chunked not last"),
     pytest.param(request("a.example", "Transfer-Encoding: xchunked"), id="almost chunked"),
+    pytest.param(b"\r\n" * 4097 + request("a.example"), id="8 KiB of empty lines"),
 ])
 def test_flaws(data: bytes) -> None:
     """Where servers differ in what they read, the request is flawed."""
@@ -158,6 +159,9 @@ def test_no_chunk() -> None:
         assert isinstance(found, Classification), data
         assert found.flaw
     assert isinstance(reader(b"5;" + bytes(70_000)), Classification)
+    trailers = b"0\r\n" + b"X: y\r\n" * 1365
+    assert isinstance(answer(reader, trailers + b"\r\n"), Step)
+    assert isinstance(settles(reader, trailers + b"X: y\r\n\r\n"), Classification)
 
 
 def test_replies_to_an_upgrade() -> None:
