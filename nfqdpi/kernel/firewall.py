@@ -196,8 +196,8 @@ def _restore(family: Family, text: str) -> None:
 
 
 def _run(command: list[str], text: str = "") -> str:
-    # A Ctrl-C at the terminal is for us to obey, and must not leave half of the tables done: the program has a session of
-    # its own, and no signal in the moment before it has that.
+    # A Ctrl-C at the terminal is for us to obey, and must not leave half of the tables done: the program has a session
+    # of its own, and no signal in the moment before it has that.
     ours = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=3 * _LOCK_WAIT,
