@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.fuzz.world import PORTS, WAYS, Answer, Forge, Move, Opens, Raw, Send, Syn, Wait, World
+from tests.fuzz.world import PORTS, WAYS, Answer, Forge, Move, Opens, Raw, Send, Wait, World
 
 _MOST_MOVES = 60
 _WAITS = (0.5, 8.0, 31.0, 4000.0)
@@ -12,8 +12,10 @@ _SHIFTS = (0, 0, 0, 0, -1, 1, -40, 40)
 
 
 def play(data: bytes) -> None:
-    """The first four bytes are what the clients and servers are like, the rest is moves."""
-    World(data[:4].ljust(4, b"\0")).play(moves(data[4:]))
+    """The first four bytes are what the clients and servers are like, the rest is moves. A bit of the first makes the
+    table too small for all the flows."""
+    kinds = data[:4].ljust(4, b"\0")
+    World(kinds, max_flows=3 if kinds[0] & 64 else 4).play(moves(data[4:]))
 
 
 def moves(data: bytes) -> Iterator[Move]:
@@ -35,13 +37,13 @@ def moves(data: bytes) -> Iterator[Move]:
             case 5:
                 yield Opens(port, again=a > 250)
             case 6:
-                yield Wait(_WAITS[a & 3]) if more < 4 else Syn(port) if more < 6 else Forge(port, bool(a & 1))
+                yield Wait(_WAITS[a & 3]) if more < 6 else Forge(port, bool(a & 1))
             case _:
                 yield Raw(bytes(byte for _, byte in zip(range(a), source, strict=False)))
 
 
-def written(script: bytes, steps: Sequence[Send | Answer]) -> bytes:
-    """A script of plain moves, for seeds: segments that arrive, at their places, and answers."""
+def written(script: bytes, steps: Sequence[Send | Answer | Forge]) -> bytes:
+    """A script of plain moves, for seeds: segments at their places, answers and forged ones."""
     for step in steps:
         port = step.port - PORTS[0]
         match step:
@@ -50,4 +52,6 @@ def written(script: bytes, steps: Sequence[Send | Answer]) -> bytes:
                 script += bytes((port | kind << 2, start & 0xFF, start >> 8, min(length, 0xFF)))
             case Answer(_, length, back):
                 script += bytes((port | 4 << 2, 0, length & 0xFF, back))
+            case Forge(_, willing):
+                script += bytes((port | 6 << 2 | 7 << 5, willing))
     return script

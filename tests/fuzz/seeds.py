@@ -26,7 +26,7 @@ from tests.builders import (
     vector,
 )
 from tests.fuzz.script import written
-from tests.fuzz.world import PORTS, TEXTS, Answer, Send
+from tests.fuzz.world import FIRST, PORTS, TEXTS, Answer, Forge, Send
 from tests.replay.files import Talk, ether, pcap, pcapng
 
 _NAME = "blocked.example"
@@ -86,18 +86,24 @@ def packets() -> Iterator[bytes]:
 
 
 def scripts() -> Iterator[bytes]:
-    """Each text told whole, in pieces, in reverse, behind a decoy, and with the server's answers."""
+    """Each text whole, in pieces, in reverse and behind a decoy, with the server's answers and with forged ones."""
     port = PORTS[0]
-    for kind, text in enumerate(TEXTS):
-        half = len(text) // 2
+    all_, answers = 1 << 12, Answer(port, 255)
+    for kind, (text, _) in enumerate(TEXTS):
         pieces = [Send(port, at, 60) for at in range(0, len(text), 60)]
+        unseen = Send(port, 0, all_, decoy=True, arrives=False)
         for willing in (0, 16):
             head = bytes((kind | willing, 1, 2, 3))
-            yield written(head, [Send(port, 0, 4096), Answer(port, 255)])
-            yield written(head, [*pieces, Answer(port, 255), *pieces])
+            yield written(head, [Send(port, 0, all_), answers])
+            yield written(head, [*pieces, answers, *pieces])
             yield written(head, [step for piece in pieces for step in (piece, Answer(port, 99, 9))])
-        yield written(bytes((kind | 32,)) + bytes(3), pieces[::-1])
-        yield written(bytes((kind,)) + bytes(3), [Send(port, 0, half, decoy=True, arrives=False), Send(port, 0, 4096)])
+            yield written(head, [unseen, Forge(port, willing=True), Send(port, 0, all_)])
+            for cut in (FIRST, *range(40, len(text), 40)):
+                # The front is honest, and what the server says to it may pass for the answer to what it never gets.
+                rest = Send(port, cut, all_, decoy=True, arrives=False)
+                yield written(head, [Send(port, 0, cut), rest, answers, Send(port, cut, all_)])
+        yield written(bytes((kind | 32, 1, 2, 3)), pieces[::-1])
+        yield written(bytes((kind, 1, 2, 3)), [unseen, Send(port, 0, all_)])
 
 
 def captures() -> Iterator[bytes]:

@@ -39,12 +39,14 @@ from tests.fuzz.server import Image, understand
 
 PORTS = range(40000, 40004)
 _FLOW_MEMORY = 60_000  # bytes; three records of 2 KiB, a server's of 16 KiB, 600 pieces
-_SMALL = hello_message(server_name(BLOCKED.encode()))
 
-# What clients say. Each is sent as it stands, or as the decoy in which the blocked name is an allowed one.
-TEXTS = (
+
+def _tiny_records(name: str) -> bytes:
+    return records(hello_message(server_name(name.encode())), 7)
+
+
+_SAID = (
     hello(BLOCKED),
-    records(_SMALL, 7),
     request(ALLOWED) + request(BLOCKED),
     request(BLOCKED),
     request(ALLOWED, "Content-Length: 20", method="POST") + bytes(20) + request(BLOCKED),
@@ -57,7 +59,18 @@ TEXTS = (
     b"\x00\x01 another protocol\r\n" + request(BLOCKED),
     request(ALLOWED, *(f"X-{n}: {n:0200}" for n in range(12))) * 2 + request(BLOCKED),
 )
-DECOYS = tuple(text.replace(BLOCKED.encode(), ALLOWED.encode()) for text in TEXTS)
+_FIRST, _FIELD = request(ALLOWED), f"X: {0:064}"
+
+# What clients say, and what they pretend to say: the same with an allowed name, or something else altogether.
+TEXTS = (
+    (_tiny_records(BLOCKED), _tiny_records(ALLOWED)),
+    *((text, text.replace(BLOCKED.encode(), ALLOWED.encode())) for text in _SAID),
+    (_FIRST + request(BLOCKED, _FIELD), _FIRST + request(None, _FIELD, method="CONNECT", target=f"{ALLOWED}:80")),
+    (_FIRST + request(BLOCKED, _FIELD), _FIRST + request(ALLOWED, "Upgrade: x")),
+    (_FIRST + request(BLOCKED), _FIRST.replace(b"\r\n\r\n", b"\r\nContent-Length: 100\r\n\r\n")),
+    (hello(BLOCKED), request(ALLOWED)),
+)
+FIRST = len(_FIRST)  # where the second request starts in many of them
 
 # Ways to send a segment: its flags, its options, and by how many bytes its acknowledgement is late.
 WAYS = (
@@ -93,13 +106,6 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Syn:
-    """A client's SYN within the flow."""
-
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """The server sends ``length`` bytes of its answers, from ``back`` bytes before where it was."""
 
@@ -118,7 +124,8 @@ class Forge:
 
 @dataclass(frozen=True, slots=True)
 class Opens:
-    """The server's SYN+ACK, repeated while it has nothing; ``again``: of a new flow on the same ports."""
+    """The server's SYN+ACK, repeated while it has nothing; ``again``: of a new flow on the same ports, with the former
+    one's mark."""
 
     port: int
     again: bool
@@ -138,7 +145,7 @@ class Raw:
     packet: bytes
 
 
-Move = Send | Syn | Answer | Forge | Opens | Wait | Raw
+Move = Send | Answer | Forge | Opens | Wait | Raw
 
 
 class _Talk:
@@ -147,7 +154,7 @@ class _Talk:
     def __init__(self, port: int, number: int, kind: int) -> None:
         self.port = port
         self.six = bool(port & 1)
-        self.text, self.decoy = TEXTS[(kind & 15) % len(TEXTS)], DECOYS[(kind & 15) % len(TEXTS)]
+        self.text, self.decoy = TEXTS[kind & 15]
         self.willing = bool(kind & 16)
         self.isn = (0xFFFFFFC0 + 70_000 * number) % (1 << 32)
         self.server_isn = 7000 + 70_000 * number
@@ -172,7 +179,7 @@ class World:
     """``kinds``: for each port which text its client has and what its server is like."""
 
     def __init__(self, kinds: Iterable[int], **limits: float) -> None:
-        self.engine = engine(**({"max_bytes": 2048, "max_segments": 16, "max_flows": 3} | limits))  # type: ignore[arg-type]
+        self.engine = engine(**({"max_bytes": 2048, "max_segments": 16, "max_flows": 4} | limits))  # type: ignore[arg-type]
         self.now = 1000.0
         self._opened = 0
         self.talks: dict[int, _Talk] = {}
@@ -185,8 +192,6 @@ class World:
             match move:
                 case Send():
                     self._send(self.talks[move.port], move)
-                case Syn():
-                    self._syn(self.talks[move.port])
                 case Answer():
                     self._answer(self.talks[move.port], move)
                 case Forge():
@@ -205,19 +210,23 @@ class World:
         return understand(self.talks[port].got.text(), willing=self.talks[port].willing).names
 
     def _open(self, port: int, kind: int) -> None:
+        former = self.talks.get(port)
         self.talks[port] = _Talk(port, self._opened, kind)
+        if former is not None:
+            self.talks[port].mark = former.mark
         self._opened += 1
         self._opening(self.talks[port])
 
     def _opening(self, talk: _Talk) -> None:
-        if talk.mark is Verdict.ACCELERATE or talk.mark.blocks or 1 in talk.got.there:
+        if 1 in talk.got.there:
             return
         talk.passed = Image()  # of all that was sent the server has nothing
         self._obey(talk, self._decide(talk.packet(False, -1, 0, b"", SYN | ACK), _WAN, talk.mark))
 
     def _send(self, talk: _Talk, move: Send) -> None:
-        start = min(move.start, len(talk.text))
-        payload = (talk.decoy if move.decoy else talk.text)[start : start + move.length]
+        text = talk.decoy if move.decoy else talk.text
+        start = min(move.start, len(text))
+        payload = text[start : start + move.length]
         offset, (flags, options, late) = start + move.shift, WAYS[move.way]
         if talk.mark.blocks:
             return
@@ -245,12 +254,6 @@ class World:
             bodies = understand(talk.passed.text(), willing=talk.willing).bodies
             for at in different:
                 assert any(start <= at < end for start, end in bodies), f"two values passed at {at}"
-
-    @staticmethod
-    def _syn(talk: _Talk) -> None:
-        """The rules take the verdict for a former flow's; an established server ignores the packet."""
-        if talk.mark not in (Verdict.UNSEEN, Verdict.CONFIRM):
-            talk.mark = Verdict.INSPECT
 
     def _answer(self, talk: _Talk, move: Answer) -> None:
         answers = b"".join(understand(talk.got.text(), willing=talk.willing).answers)
@@ -281,7 +284,7 @@ class World:
         return not talk.mark.blocks
 
     def _decide(self, packet: bytes, interface: int = _LAN, state: Verdict = Verdict.UNSEEN) -> Decision:
-        decision = self.engine.process(packet, self.now, Path(interface), state)
+        decision = self.engine.process(packet, self.now, Path(interface, _LAN + _WAN - interface), state)
         assert isinstance(decision, Decision)
         assert decision.verdict is not Verdict.UNSEEN
         assert decision.reason in Reason
