@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
@@ -33,11 +34,32 @@ class _Partial:
     head: bytes = b""
     length: int | None = None
     pieces: dict[int, bytes] = field(default_factory=dict)  # by offset
+    offsets: list[int] = field(default_factory=list)  # of the pieces, sorted: there may be eight thousand
+    size: int = 0  # of all pieces
     spoilt: bool = False
+
+    @property
+    def end(self) -> int:
+        """Where the last piece so far ends."""
+        return self.offsets[-1] + len(self.pieces[self.offsets[-1]])
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """True where a piece that came before has some of these bytes."""
+        place = bisect_left(self.offsets, end)
+        if not place:
+            return False
+        before = self.offsets[place - 1]  # of those that begin before the end, the last
+        return before + len(self.pieces[before]) > start
+
+    def add(self, offset: int, data: bytes) -> None:
+        """Keep a piece that overlaps none."""
+        self.pieces[offset] = data
+        insort(self.offsets, offset)
+        self.size += len(data)
 
 
 class Fragments:
-    """Holds pieces until a packet is whole. Overlapping pieces spoil it, as in the kernel (RFC 5722)."""
+    """Holds pieces until a packet is whole. Overlapping pieces and ones behind the end spoil it, as in the kernel (RFC 5722)."""
 
     def __init__(self) -> None:
         self._partial: dict[tuple[bytes, ...], _Partial] = {}
@@ -54,16 +76,18 @@ class Fragments:
         if partial.spoilt or partial.pieces.get(piece.offset) == piece.data:
             return None
         end = piece.offset + len(piece.data)
-        for offset, data in partial.pieces.items():
-            if offset < end and piece.offset < offset + len(data):
-                partial.spoilt = True
-                return None
-        partial.pieces[piece.offset] = piece.data
+        if partial.overlaps(piece.offset, end):
+            partial.spoilt = True
+            return None
+        partial.add(piece.offset, piece.data)
         if piece.offset == 0:
             partial.head = piece.head
         if not piece.more:
             partial.length = end
-        if not partial.head or partial.length is None or sum(map(len, partial.pieces.values())) < partial.length:
+        if partial.length is None or partial.end < partial.length:
+            return None
+        partial.spoilt = partial.end > partial.length
+        if partial.spoilt or not partial.head or partial.size < partial.length:
             return None
         del self._partial[piece.key]
         body = b"".join(data for _, data in sorted(partial.pieces.items()))

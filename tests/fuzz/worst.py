@@ -13,6 +13,7 @@ from nfqdpi.core.classifier import Classification, Classify, Confirm, Step
 from nfqdpi.core.packet import parse
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import http, tls
+from nfqdpi.replay.fragments import Fragments
 from tests.builders import (
     ACK,
     CHANGE_CIPHER_SPEC,
@@ -125,6 +126,18 @@ def _replies(data: bytes) -> Callable[[], object]:
     return work
 
 
+def _fragments(data: bytes) -> Callable[[], object]:
+    """A packet in pieces of eight bytes, as a capture file may have it."""
+    last = len(data) // 8 - 1
+    pieces = [ip(6, data[:8], fragment=(0x2000 if n < last else 0) | n) for n in range(last + 1)]
+
+    def work() -> None:
+        fragments = Fragments()
+        assert [fragments.whole(piece, 0.0) for piece in pieces][-1] is not None
+
+    return work
+
+
 # --- the inputs ---
 
 
@@ -211,6 +224,7 @@ CASES: dict[str, Worst] = {
     "packet: options": Worst(lambda size: ip(6, tcp(bytes(size), options=b"\x01" * 40)), _once(parse)),
     "packet: extension headers": Worst(
         lambda size: ip(6, tcp(bytes(size)), CLIENT6, SERVER6, chain=[(60, bytes(7))] * 7), _once(parse)),
+    "capture: fragments": Worst(bytes, _fragments),
     # flows, in pieces
     "flow: a head in segments": Worst(_unfinished(_head(b"X: y\r\n")), _flow()),
     "flow: a head of hosts": Worst(_unfinished(_numbered(b"Host: %06d\r\n")), _flow()),

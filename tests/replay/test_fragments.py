@@ -62,6 +62,14 @@ def test_overlap_spoils() -> None:
     assert [fragments.whole(piece, 60) for piece in _V4_PIECES] == [None, None, _V4]  # the number is used again
 
 
+def test_pieces_behind_the_end_spoil() -> None:
+    """What reaches behind the last piece is no part of the packet, and does not make up for one that is missing."""
+    beyond = _v4(200, 240, body=bytes(400))
+    for order in ((_V4_PIECES[0], _V4_PIECES[2], beyond), (_V4_PIECES[0], beyond, _V4_PIECES[2])):
+        fragments = Fragments()
+        assert [fragments.whole(piece, 0) for piece in (*order, _V4_PIECES[1])] == [None] * 4
+
+
 def test_patience() -> None:
     """Pieces that come too late belong to another packet."""
     fragments = Fragments()
