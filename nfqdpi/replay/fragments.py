@@ -59,7 +59,8 @@ class _Partial:
 
 
 class Fragments:
-    """Holds pieces until a packet is whole. Overlapping pieces and ones behind the end spoil it, as in the kernel (RFC 5722)."""
+    """Holds pieces until a packet is whole. Pieces that overlap, or lie behind the end, spoil it, as in the kernel
+    (RFC 5722)."""
 
     def __init__(self) -> None:
         self._partial: dict[tuple[bytes, ...], _Partial] = {}
