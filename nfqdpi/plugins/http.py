@@ -39,6 +39,8 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?
 _LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
 _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_BODILESS = (b"204", b"205")  # RFC 9110, 15.3.5 and 15.3.6
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
@@ -66,7 +68,7 @@ def _classify(prefix: bytes) -> Answer:
         return NEED_MORE
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
-        return _unversioned(prefix, words, prefix[method.end() : line_end].lstrip(_BETWEEN))
+        return _unversioned(prefix, words, prefix[method.end() : line_end].strip(_BETWEEN))
     target = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), {}))
     return _head(prefix, words=words, first=line_end, seen=line_end, searched=line_end, names=target)
 
@@ -93,7 +95,7 @@ def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classifica
         return _flawed(prefix, "another protocol's version")
     if not target or (len(words) > 2 and _OTHER.fullmatch(words[-1])):
         return NO_MATCH
-    if not (_TARGET.match(target) or b"HTTP/" in target.upper() or method == b"GET"):
+    if not (_TARGET.match(target) or b"HTTP/" in target.upper() or method in (b"GET", b"CONNECT")):
         return NO_MATCH
     names = _names(_hosts(method.upper(), target, {}))
     return Classification("http", names, {"method": _printable(method), "url": _printable(target)},
@@ -220,21 +222,29 @@ def _chunk_end(prefix: bytes) -> Answer:
 
 def _upgraded(prefix: bytes) -> Reply | Pending:
     """Accepted: 101 to an Upgrade (RFC 9110, 7.8); any other final answer goes on speaking HTTP."""
-    return _final_status(prefix, b"101")
+    final = _final(prefix)
+    return NEED_MORE if final is None else Reply(final[0] == b"101", final[2])
 
 
 def _tunnelled(prefix: bytes) -> Reply | Pending:
-    """Accepted: 2xx to a CONNECT (RFC 9110, 9.3.6)."""
-    return _final_status(prefix, b"2")
+    """Accepted: 2xx to a CONNECT (RFC 9110, 9.3.6). But there is no body in front of a tunnel: a server that announces
+    one, or says that there is none, has answered CONNECT like any other request, and goes on speaking HTTP."""
+    final = _final(prefix)
+    if final is None:
+        return NEED_MORE
+    status, head, end = final
+    framed = not _FRAMING.isdisjoint(_fields(head)) or status in _BODILESS
+    return Reply(status.startswith(b"2") and not framed, end)
 
 
-def _final_status(prefix: bytes, accepted: bytes) -> Reply | Pending:
+def _final(prefix: bytes) -> tuple[bytes, bytes, int] | None:
+    """Status, head and where it ends of a server's first answer that is not interim (RFC 9110, 15.2)."""
     start = 0
     while (status := _STATUS.match(prefix, start)) is not None and (end := _HEAD_END.search(prefix, start)) is not None:
+        if status[1][:1] != b"1" or status[1] == b"101":
+            return status[1], prefix[start : end.start()], end.end()
         start = end.end()
-        if status[1][:1] != b"1" or status[1] == b"101":  # the others are interim (RFC 9110, 15.2)
-            return Reply(accepted=status[1].startswith(accepted), length=start)
-    return NEED_MORE
+    return None
 
 
 def _printable(text: bytes) -> str:

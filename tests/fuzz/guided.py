@@ -12,5 +12,6 @@ with atheris.instrument_imports(include=["nfqdpi"]):
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
+    # libFuzzer calls itself by its first argument, through a shell, to go on behind an input that crashed a merge.
+    atheris.Setup([f"{sys.executable} -m tests.fuzz.guided {name}", *arguments], TARGETS[name])
     atheris.Fuzz()

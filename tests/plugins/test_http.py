@@ -177,11 +177,17 @@ def test_replies_to_an_upgrade() -> None:
 
 
 def test_replies_to_connect() -> None:
-    """Every 2xx opens the tunnel (RFC 9110, 9.3.6)."""
+    """A 2xx opens the tunnel, unless it has a body or can have none: the server then took CONNECT for a request like
+    any other, and goes on speaking HTTP (RFC 9110, 9.3.6 and 15.3.5)."""
     confirm = unit(request(None, method="CONNECT", target="a.example:443")).confirm
     assert confirm is not None
-    for status, accepted in (("200 OK", True), ("204 x", True), ("407 x", False), ("101 x", False)):
+    for status, accepted in (("200 OK", True), ("299 x", True), ("407 x", False), ("101 x", False), ("204 x", False),
+                             ("205 x", False)):
         assert confirm(response(status)) == Reply(accepted, len(response(status)))
+    for field in ("Content-Length: 0", "content-length : 7", "Transfer-Encoding: chunked", "X: y\r\nContent-Length: 0"):
+        assert confirm(response("200 OK", field)) == Reply(False, len(response("200 OK", field)))
+    early = response("103 x", "Content-Length: 0") + response()
+    assert confirm(early) == Reply(True, len(early))
 
 
 def test_upgrades() -> None:
@@ -214,6 +220,7 @@ def test_any_bytes_have_an_answer(data: bytes) -> None:
 @pytest.mark.parametrize(("line", "names"), [
     (b"GET /", ()), (b"get /x", ()), (b"FOO http://a.example/", ("a.example",)), (b"GET / XTTP/x", ()),
     (b"OPTIONS rtsp://a.example/ RTSP/1.0", ()), (b"GET x", ()), (b"GET SIP/2.0", ()),
+    (b"CONNECT a.example", ("a.example",)), (b"FOO http://a.example", ("a.example",)),
 ])
 def test_a_request_line_without_a_version(line: bytes, names: tuple[str, ...]) -> None:
     """A tolerant server answers at once for the host in it (nginx), or reads the Host behind it (Node.js): it is flawed
