@@ -142,7 +142,7 @@ def test_a_problem_in_a_second_file_says_where(file: Path) -> None:
     ('[[group]]\nname = "x"\n[[group]]\nname = "x"',
      "nfqdpi.toml:4: group[2].name: another group is named 'x'"),
     ('[[group]]\nname = "x"\nclients = [7]',
-     "nfqdpi.toml:3: group[1].clients[1]: expected an address or CIDR as a string"),
+     "nfqdpi.toml:3: group[1].clients[1]: expected an address, a CIDR, a MAC address or a name"),
     ('[[rule]]\nname = "x"', "nfqdpi.toml:1: rule[1].action: missing"),
     ('[[rule]]\naction = "block"\ngroups = ["kids"]',
      "nfqdpi.toml:3: rule[1].groups: no group is named 'kids'"),

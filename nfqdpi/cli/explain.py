@@ -9,6 +9,7 @@ import click
 
 from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable
 from nfqdpi.config import Config
+from nfqdpi.core.decision import Client
 
 
 @click.command("explain")
@@ -30,7 +31,7 @@ def command(config: Config, name: str, client: str, *, as_json: bool) -> None:
     if not name.strip(".") or "/" in name or not name.isprintable():
         fail(Exit.USAGE, f"{printable(name)!r} is not a name")
     policy = assemble.policy(config)
-    ruling = policy.decide(name, address.packed)
+    ruling = policy.decide(name, Client(address.packed))
     passed_over = list(policy.passed_over(name, address.packed))
     if as_json:
         emit_json({

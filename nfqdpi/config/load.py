@@ -159,15 +159,29 @@ class _Reading:
             self.problem(("marks", "mask"), str(error))
         if config.queue.first + config.worker_count > 1 << 16:
             self.problem(("queue", "first"), "queue numbers end at 65535")
-        names: set[str] = set()
-        for number, one in _valid(config.group):
-            if one.name in names:
-                self.problem(("group", number, "name"), f"another group is named {one.name!r}")
-            names.add(one.name)
+        lists, groups, schedules = (
+            self.names(kind, getattr(config, kind)) for kind in ("list", "group", "schedule"))
+        for number, source in _valid(config.list):
+            if bool(source.path) == bool(source.url):
+                self.problem(("list", number), "either path or url says where the names come from")
         for number, rule in _valid(config.rule):
-            for group in rule.groups:
-                if group not in names:
-                    self.problem(("rule", number, "groups"), f"no group is named {group!r}")
+            scheduled = (rule.schedule,) if rule.schedule else ()
+            for key, kind, called, known in (("lists", "list", rule.lists, lists),
+                                             ("groups", "group", rule.groups, groups),
+                                             ("schedule", "schedule", scheduled, schedules)):
+                for name in called:
+                    if name not in known:
+                        self.problem(("rule", number, key), f"no {kind} is named {name!r}")
+        self.names("rule", config.rule)
+
+    def names(self, kind: str, tables: tuple[Any, ...]) -> set[str]:
+        """What the tables are called; no two the same."""
+        names: set[str] = set()
+        for number, one in _valid(tables):
+            if one.name and one.name in names:
+                self.problem((kind, number, "name"), f"another {kind} is named {one.name!r}")
+            names.add(one.name)
+        return names
 
 
 def _valid(tables: tuple[T, ...]) -> Iterator[tuple[int, T]]:

@@ -6,11 +6,13 @@ import ipaddress
 import os
 import re
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.policy.names import Pattern
+from nfqdpi.policy.schedule import Window
 
 Exception_ = Literal["accelerate", "block"]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -36,16 +38,22 @@ class Duration(float):
         return f"{float(self):g}s"
 
 
-class Network(str):
-    """An IPv4 or IPv6 address or CIDR in canonical form."""
+class Member(str):
+    """Who belongs to a group: an address, a CIDR or a MAC address in canonical form, or a client's name."""
 
     __slots__ = ()
 
     @classmethod
-    def parse(cls, value: object) -> Network:
+    def parse(cls, value: object) -> Member:
         if not isinstance(value, str):
-            raise ValueError("expected an address or CIDR as a string")  # noqa: TRY004  reported as a config problem
-        return cls(ipaddress.ip_network(value))
+            raise ValueError("expected an address, a CIDR, a MAC address or a name")  # noqa: TRY004  reported as a config problem
+        if re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", value):
+            return cls(value.lower().replace("-", ":"))
+        if re.fullmatch(r"[0-9.]+(/.*)?|[^/]*:.*", value):
+            return cls(ipaddress.ip_network(value))
+        if not re.fullmatch(r"[\w.-]{1,253}", value):
+            raise ValueError(f"{value!r} is no address, CIDR, MAC address or name")
+        return cls(value.lower())
 
 
 class Domain(str):
@@ -58,6 +66,36 @@ class Domain(str):
         if not isinstance(value, str):
             raise ValueError("expected a domain pattern as a string")  # noqa: TRY004  reported as a config problem
         Pattern.parse(value)
+        return cls(value)
+
+
+class Times(str):
+    """A schedule's window, as it was written."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Times:
+        if not isinstance(value, str):
+            raise ValueError('expected a window such as "mon-fri 21:00-07:00"')  # noqa: TRY004  reported as a config problem
+        Window.parse(value)
+        return cls(value)
+
+
+class TimeZone(str):
+    """A time zone's name, "Europe/Berlin"; "" is the system's."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> TimeZone:
+        try:
+            if value:
+                ZoneInfo(str(value))
+        except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError(f"{value!r} is no time zone such as \"Europe/Berlin\"") from None
+        except KeyError:
+            raise ValueError(f"no time zone is named {value!r}") from None
         return cls(value)
 
 
@@ -116,27 +154,74 @@ class Fail(Struct, frozen=True):
     simulate: Condition | None = None
 
 
+class State(Struct, frozen=True):
+    """Where the daemon keeps what outlives it: lists as fetched and compiled, changes by hand, minutes used."""
+
+    directory: FilePath = "/var/lib/nfqdpi"
+
+
 class PolicySection(Struct, frozen=True):
-    """What happens to a name that no rule matches."""
+    """``default``: what happens to a name that no rule matches. ``untracked``: what becomes of an accelerated flow when
+    the policy has changed and nobody remembers what the flow is for. ``time_zone``: of schedules and days; "" is the
+    system's."""
 
     default: Exception_ = "accelerate"
+    untracked: Literal["keep", "cut"] = "keep"
+    time_zone: TimeZone = TimeZone("")
+
+
+class Clients(Struct, frozen=True):
+    """Where clients get their names: a file of lines "ADDRESS-OR-MAC NAME", and dnsmasq's leases."""
+
+    names: FilePath = ""
+    leases: FilePath = ""
+
+
+class DomainList(Struct, frozen=True):
+    """Names from a file or a URL. ``least``: the smallest share of the old version's names that a new one must have, or
+    it is refused; ``sha256``: what the source must add up to."""
+
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")]  # it is a directory's name, too
+    path: FilePath = ""
+    url: Annotated[str, Meta(pattern=r"\A(https?://[!-~]+)?\Z")] = ""
+    format: Literal["auto", "hosts", "domains", "adblock", "rpz", "dnsmasq", "wildcard"] = "auto"
+    refresh: Duration = Duration(86400)
+    max_bytes: Annotated[int, Meta(ge=1, le=1 << 32)] = 64 << 20
+    max_lines: Annotated[int, Meta(ge=1, le=1 << 32)] = 5_000_000
+    least: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    sha256: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
 
 class Group(Struct, frozen=True):
-    """Clients by address."""
+    """Clients by address, CIDR, MAC address or name, and by the interface that they come in by."""
 
     name: Annotated[str, Meta(min_length=1)]
-    clients: tuple[Network, ...] = ()
+    clients: tuple[Member, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+
+
+class Schedule(Struct, frozen=True):
+    """Times of the week, as "mon-fri 21:00-07:00": one that ends past midnight belongs to the day that it begins on."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    windows: Annotated[tuple[Times, ...], Meta(min_length=1)]
 
 
 class Rule(Struct, frozen=True):
-    """One line of the policy; read in order, the first match decides."""
+    """One line of the policy; read in order, the first match decides. ``limit``: the rule begins to match when its
+    groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the event
+    file."""
 
     action: Literal["block", "accelerate", "inspect"]
     name: str = ""
     domains: tuple[Domain, ...] = ()
+    lists: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    schedule: str = ""
+    limit: Duration | None = None
     respond: Literal["reset", "drop"] = "reset"
+    log: bool = True
+    enabled: bool = True
 
 
 class Events(Struct, frozen=True):
@@ -159,8 +244,12 @@ class Config(Struct, frozen=True):
     marks: Marks = Marks()
     inspect: Inspect = Inspect()
     fail: Fail = Fail()
+    state: State = State()
     policy: PolicySection = PolicySection()
+    clients: Clients = Clients()
+    list: tuple[DomainList, ...] = ()
     group: tuple[Group, ...] = ()
+    schedule: tuple[Schedule, ...] = ()
     rule: tuple[Rule, ...] = ()
     events: Events = Events()
     control: Control = Control()

@@ -18,13 +18,27 @@ class Ruling(Protocol):
     def verdict(self) -> Verdict: ...
     @property
     def rule(self) -> str | None: ...
+    @property
+    def list(self) -> str | None: ...
+
+
+class Client(NamedTuple):
+    """Who asks: ``address`` of 4 or 16 bytes, ``mac`` of 6 (or none, where the link has none), and the index of the
+    ``interface`` that the first packet came in by (0: unknown)."""
+
+    address: bytes
+    mac: bytes = b""
+    interface: int = 0
 
 
 class Policy(Protocol):
-    """Whoever knows what names are allowed."""
+    """Whoever knows what names are allowed. ``revision`` is another object whenever what it says has changed."""
 
-    def decide(self, name: str | None, client: bytes) -> Ruling:
-        """The ruling for a name (None: the flow has none) asked for by a client address of 4 or 16 bytes."""
+    @property
+    def revision(self) -> object: ...
+
+    def decide(self, name: str | None, client: Client) -> Ruling:
+        """The ruling for a name (None: the flow has none) that a client asks for."""
         ...
 
 
@@ -39,10 +53,12 @@ class Limits:
 
 
 class Path(NamedTuple):
-    """The interfaces by which a packet came in and is to leave, as indices; 0 where unknown."""
+    """The interfaces by which a packet came in and is to leave, as indices, 0 where unknown, and the hardware address
+    of who sent it here, as the kernel has it: 6 bytes and padding, or none."""
 
     entered: int = 0
     leaves: int = 0
+    sender: bytes = b""
 
 
 class Action(Enum):
@@ -53,11 +69,12 @@ class Action(Enum):
 
 
 class Outcome(NamedTuple):
-    """A verdict and where it comes from: ``rule`` is None where no rule spoke."""
+    """A verdict and where it comes from: ``rule`` is None where no rule spoke, ``list`` where the name is on none."""
 
     verdict: Verdict
     reason: Reason
     rule: str | None = None
+    list: str | None = None
 
 
 class Judgement(NamedTuple):

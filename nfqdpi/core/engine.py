@@ -22,7 +22,7 @@ from nfqdpi.core.classifier import (
     Pending,
     Step,
 )
-from nfqdpi.core.decision import Action, Decision, Judgement, Limits, Outcome, Path, Policy
+from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path, Policy
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.stream import Added, StreamBuffer
@@ -73,6 +73,10 @@ class Engine:
             case other:
                 assert_never(other)
 
+    def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
+        """From the next packet on another policy decides."""
+        self.policy, self._exceptions = policy, exceptions
+
     def overflow(self, now: float) -> None:
         """The queue may have been full: with fail-open, packets have passed that we do not know of."""
         self._overflowed = now
@@ -103,6 +107,8 @@ class Engine:
             if self.strict and self._forgotten(segment.key, state, now):
                 return self._except(flow, Reason.TIMEOUT, flow.key, now)
             flow.client_interface = path.entered
+        if not flow.packets:
+            flow.client = Client(segment.key.src, path.sender[:6], path.entered)
         return self._from_client(flow, segment, now)
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
@@ -128,7 +134,7 @@ class Engine:
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
-            flow.server_interface, flow.client_interface = path
+            flow.server_interface, flow.client_interface = path.entered, path.leaves
             return _READING
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 
@@ -184,7 +190,7 @@ class Engine:
                 case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
-                    outcome = self._ask(names, Reason.NO_NAME, flow.key.src)
+                    outcome = self._ask(names, Reason.NO_NAME, flow.client)
                     if not outcome.verdict.blocks:
                         return self._unfinished(flow, told, now)
                     decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
@@ -226,7 +232,7 @@ class Engine:
         return glimpse or (NEED_MORE if pending else NO_MATCH)
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
-        outcome = self._ask(found.names, Reason.NO_NAME, flow.key.src)
+        outcome = self._ask(found.names, Reason.NO_NAME, flow.client)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
@@ -240,7 +246,7 @@ class Engine:
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
         if watch_on and found.confirm is not None:
-            flow.await_reply(found, outcome.verdict)
+            flow.await_reply(found, outcome.verdict, self.policy.revision)
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
@@ -250,16 +256,17 @@ class Engine:
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
-        outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.key.src)
+        outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.client)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
             told = (_judgement(flow, outcome, None, now),)
             flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
-            flow.await_reply(Classification("", length=len(flow.stream.head)), Verdict.ACCELERATE)
+            unread = Classification("", length=len(flow.stream.head))
+            flow.await_reply(unread, Verdict.ACCELERATE, self.policy.revision)
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
         return self._decide(flow, outcome, None, now)
 
-    def _ask(self, names: tuple[str, ...], nameless: Reason, client: bytes) -> Outcome:
+    def _ask(self, names: tuple[str, ...], nameless: Reason, client: Client) -> Outcome:
         """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
         if not names:
             ruling = self.policy.decide(None, client)
@@ -268,7 +275,8 @@ class Engine:
         else:
             rulings = [self.policy.decide(name, client) for name in names]
             ruling = next((r for r in rulings if r.verdict.blocks), rulings[0])
-        return Outcome(ruling.verdict, Reason.DEFAULT if ruling.rule is None else Reason.RULE, ruling.rule)
+        reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
+        return Outcome(ruling.verdict, reason, ruling.rule, ruling.list)
 
     def _next_unit(self, flow: Flow, unit: Classification | Step, then: Classify | None, now: float) -> None:
         flow.stream.advance(unit.length, unit.skip)
@@ -289,6 +297,12 @@ class Engine:
         reply = flow.reply(segment.ack)
         if isinstance(reply, Pending):
             return _CONFIRMING
+        if flow.revision is not self.policy.revision:
+            # The policy has changed between question and answer: what it says now counts.
+            nameless = Reason.NO_NAME if unit.protocol else Reason.UNKNOWN_PROTOCOL
+            outcome = self._ask(unit.names, nameless, flow.client)
+            if outcome.verdict.blocks:
+                return self._decide(flow, outcome, unit if unit.protocol else None, now)
         if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)

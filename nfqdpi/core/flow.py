@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Pending, Reply, Step
+from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
@@ -28,9 +29,9 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "awaiting", "client_interface", "confirmed", "end", "key", "packets",
-                 "readers", "reason", "rival_base", "seen", "server", "server_base", "server_interface", "since",
-                 "stream", "verdict", "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "awaiting", "client", "client_interface", "confirmed", "end", "key",
+                 "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
+                 "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -39,6 +40,7 @@ class Flow:
         self.seen = now
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
+        self.client = Client(key.src)  # as of its first packet
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
         self.client_interface = self.server_interface = 0  # by which the SYN+ACK left and came in; 0: unknown
         self.rival_base: int | None = None  # by a second SYN+ACK
@@ -48,6 +50,7 @@ class Flow:
         self.reason = Reason.NEED_MORE
         self.confirmed = Verdict.ACCELERATE
         self.awaiting: Classification | None = None
+        self.revision: object = None  # of the policy that has allowed the unit
         self.server: StreamBuffer | None = None
         self._looked = 0  # bytes in which the answer was looked for, over and over
         self._beyond: tuple[int, Classify | None, int] | None = None  # how far ahead_of_reply has read
@@ -91,9 +94,11 @@ class Flow:
         """True where the stream's base is the server's word (E1)."""
         return self.server_base is not None
 
-    def await_reply(self, unit: Classification, confirmed: Verdict) -> None:
-        """The unit is allowed if the server takes it: ``confirmed`` is the verdict then."""
+    def await_reply(self, unit: Classification, confirmed: Verdict, revision: object) -> None:
+        """The unit is allowed, by a policy of this revision, if the server takes it: ``confirmed`` is the verdict
+        then."""
         self.verdict, self.awaiting, self.confirmed, self._looked = Verdict.CONFIRM, unit, confirmed, 0
+        self.revision = revision
         # Replies to earlier units passed unread; this one begins where the client has read to.
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)

@@ -94,7 +94,7 @@ def event(judgement: Judgement, mark: int, interface: int, mac: str, now: float)
         proto="TCP" if key.proto == TCP else "UDP",
         app_proto=found.protocol if found else "unknown",
         in_iface=_interface_name(interface),
-        verdict=VerdictPart(action, outcome.reason, outcome.rule, None, mark),
+        verdict=VerdictPart(action, outcome.reason, outcome.rule, outcome.list, mark),
         client=Client(mac),
         packets=judgement.packets,
         latency_us=max(0, round((now - judgement.since) * 1e6)),

@@ -89,9 +89,9 @@ class Worker:
         if decision.action is Action.DROP:
             cells[_DROPPED] += 1
         for judgement in decision.judgements:
-            verdict, reason, _ = judgement.outcome
+            verdict = judgement.outcome.verdict
             cells[_VERDICTS[verdict]] += 1
-            cells[_REASONS[reason]] += 1
+            cells[_REASONS[judgement.outcome.reason]] += 1
             if verdict.blocks and judgement.key.proto == TCP:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.

@@ -96,7 +96,7 @@ class Queue:
         now = monotonic()
         try:
             data = packet.get_payload()
-            path = Path(packet.indev, packet.outdev)
+            path = Path(packet.indev, packet.outdev, packet.get_hw() or b"")
             decision = self._engine.process(data, now, path, self._field.read(packet.get_mark()))
             self._answer(packet, decision)
             pending = False

@@ -35,6 +35,7 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
+_IN_AUTHORITY = re.compile(rb"[0-9A-Za-z\[\]:_.~!$&'()*+,;=%@-]+")  # (RFC 3986, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
 _LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
 _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
@@ -95,7 +96,8 @@ def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classifica
         return _flawed(prefix, "another protocol's version")
     if not target or (len(words) > 2 and _OTHER.fullmatch(words[-1])):
         return NO_MATCH
-    if not (_TARGET.match(target) or b"HTTP/" in target.upper() or method in (b"GET", b"CONNECT")):
+    connects = method == b"CONNECT" and _IN_AUTHORITY.fullmatch(target) is not None  # NATS says CONNECT {"json"}
+    if not (connects or method == b"GET" or _TARGET.match(target) or b"HTTP/" in target.upper()):
         return NO_MATCH
     names = _names(_hosts(method.upper(), target, {}))
     return Classification("http", names, {"method": _printable(method), "url": _printable(target)},

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nfqdpi.core.decision import Client
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.policy.names import Pattern, PatternIndex, canonical
 
@@ -34,6 +35,7 @@ class Ruling:
 
     verdict: Verdict
     rule: str | None = None
+    list: str | None = None
     pattern: Pattern | None = None
 
 
@@ -47,11 +49,16 @@ class Policy:
         self._nameless = [n for n, rule in enumerate(self.rules) if not rule.patterns]
         self._rules_of: dict[bytes, frozenset[int]] = {}
 
-    def decide(self, name: str | None, client: bytes) -> Ruling:
-        """The ruling for a name (as the wire had it; None: there was none) and a client address (4 or 16 bytes)."""
-        mine = self._rules_of.get(client)
+    @property
+    def revision(self) -> object:
+        """Another one whenever what the policy says has changed."""
+        return self
+
+    def decide(self, name: str | None, client: Client) -> Ruling:
+        """The ruling for a name (as the wire had it; None: there was none) that a client asks for."""
+        mine = self._rules_of.get(client.address)
         if mine is None:
-            mine = self._remember(client)
+            mine = self._remember(client.address)
         first, matched = len(self.rules), None
         for number in self._nameless:
             if number in mine:
@@ -64,7 +71,7 @@ class Policy:
         if first == len(self.rules):
             return self.default
         rule = self.rules[first]
-        return Ruling(rule.verdict, rule.name, matched)
+        return Ruling(rule.verdict, rule.name, None, matched)
 
     def passed_over(self, name: str | None, client: bytes) -> Iterator[tuple[Rule, str]]:
         """For ``explain``: each rule above the deciding one, with why it did not decide."""

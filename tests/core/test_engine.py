@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, Pending
-from nfqdpi.core.decision import Decision, Path
+from nfqdpi.core.decision import Client, Decision, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
-from nfqdpi.policy.model import Policy, Rule
+from nfqdpi.policy.model import Policy, Rule, Ruling
+from nfqdpi.policy.names import Pattern
 from tests.builders import (
     ACK,
     CLIENT,
@@ -495,3 +496,43 @@ def test_two_answers_to_one_syn(talk: Talks) -> None:
         assert other.opens() == OPENING
         chosen = flow if first else other
         assert [chosen.client(HELLO), chosen.server(server_hello())] == [YES, "accelerate confirmed"]
+
+
+def test_the_policy_hears_who_asks() -> None:
+    """Address, hardware address and interface are those of the client's first packet, not of the server's SYN+ACK."""
+    asked: list[Client] = []
+
+    class Listening(Policy):
+        def decide(self, name: str | None, client: Client) -> Ruling:
+            asked.append(client)
+            return super().decide(name, client)
+
+    judge = Engine(CLASSIFIERS, Listening(), OPEN)
+    talk = Talk(judge)
+    judge.process(talk.packet(False, talk.server_isn, talk.isn + 1, b"", SYN | ACK), 0.0, Path(2, 1, b"server\0\0"))
+    first = request(ALLOWED)
+    for at, sender in ((0, b"client\0\0"), (9, b"other!\0\0")):
+        packet = talk.packet(True, talk.isn + 1 + at, talk.server_isn + 1, first[at : at + 9 if at == 0 else None], ACK)
+        judge.process(packet, 0.0, Path(1, 2, sender))
+    assert asked == [Client(ip_address(CLIENT).packed, b"client", 1)]
+
+
+def test_a_policy_that_changes_before_the_answer_counts() -> None:
+    """A name that was allowed when it was asked for, and is not when the server answers, never gets its answer."""
+    for name, blocked in ((ALLOWED, True), ("other.example", False)):
+        judge = engine()
+        talk = Talk(judge)
+        assert [talk.opens(), talk.client(hello(name))] == ["inspect need_more", "confirm default"]
+        judge.govern(Policy((Rule("new", Verdict.BLOCK, (Pattern.parse(ALLOWED),)),)), OPEN)
+        assert talk.server(server_hello()) == ("block rule" if blocked else "accelerate confirmed")
+        assert talk.judgements[-1].outcome.rule == ("new" if blocked else None)
+
+
+def test_a_nameless_flow_meets_the_new_policy_too() -> None:
+    """Another protocol, let by until the policy's default has changed."""
+    talk = Talk(engine())
+    talk.opens()
+    assert talk.client(b"\0\1\2\3") == "confirm unknown_protocol"
+    talk.engine.govern(Policy((), Verdict.BLOCK), CLOSED)
+    assert talk.server(b"x") == "block unknown_protocol"
+    assert talk.judgements[-1].classification is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Classify, Confirm, Glimpse, Pending, Reply
+from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import http, tls
@@ -84,7 +85,7 @@ def read(reader: Classify, data: bytes, cut: int) -> None:
             assert (answer.flaw if flawed else answer == early), f"{early} became {answer}"  # type: ignore[union-attr]
         if isinstance(answer, Classification | Glimpse):
             for name in answer.names:
-                assert isinstance(_policy.decide(name, bytes(4)).verdict, Verdict)
+                assert isinstance(_policy.decide(name, Client(bytes(4))).verdict, Verdict)
         if isinstance(answer, Glimpse | Pending):
             return
         assert 0 < answer.length <= len(data)

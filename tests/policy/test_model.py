@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfqdpi.core.decision import Client
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.policy.model import _CLIENTS_REMEMBERED, Network, Policy, Rule, Ruling
 from nfqdpi.policy.names import Pattern, canonical
@@ -15,7 +16,7 @@ from tests.policy.test_names import matches, names, patterns
 NETWORKS = [ip_network(text) for text in ("192.168.1.0/24", "192.168.1.7/32", "0.0.0.0/0", "fd00::/64",
                                               "fd00::7/128", "::/0")]
 CLIENTS = [ip_address(text) for text in ("192.168.1.7", "192.168.1.8", "10.0.0.1", "fd00::7", "fd00::8", "2001:db8::1")]
-HERE = CLIENTS[0].packed
+HERE = Client(CLIENTS[0].packed)
 
 rules = st.builds(
     lambda verdict, written, clients: Rule("", verdict, tuple(map(Pattern.parse, written)), clients),
@@ -42,7 +43,7 @@ def test_the_first_rule_that_matches_decides(found: list[Rule], name: str | None
             break
     policy = Policy(numbered, default)
     for _ in range(2):  # the second time the client's groups are remembered
-        ruling = policy.decide(name, address.packed)
+        ruling = policy.decide(name, Client(address.packed))
         assert (ruling.verdict, ruling.rule) == expected
     passed = [one for one, _ in policy.passed_over(name, address.packed)]
     assert passed == numbered[: len(numbered) if expected[1] is None else int(expected[1])]
@@ -51,7 +52,7 @@ def test_the_first_rule_that_matches_decides(found: list[Rule], name: str | None
 def test_the_pattern_that_matched_is_named() -> None:
     """`explain` and events can say which of a rule's patterns it was."""
     policy = Policy([rule("ads", Verdict.BLOCK, "a.example", "*tracker*")])
-    assert policy.decide("my-tracker.example", HERE) == Ruling(Verdict.BLOCK, "ads", Pattern.parse("*tracker*"))
+    assert policy.decide("my-tracker.example", HERE) == Ruling(Verdict.BLOCK, "ads", None, Pattern.parse("*tracker*"))
     assert policy.decide("www.A.Example.", HERE).pattern == Pattern.parse("a.example")
 
 
@@ -65,10 +66,10 @@ def test_an_exception_stands_before_its_rule() -> None:
 def test_groups_by_address() -> None:
     """A rule for a group does not touch other clients, of either IP version."""
     policy = Policy([rule("kids", Verdict.BLOCK, "a.example", clients=(NETWORKS[0], NETWORKS[3]))])
-    blocked = [client for client in CLIENTS if policy.decide("a.example", client.packed).verdict.blocks]
+    blocked = [client for client in CLIENTS if policy.decide("a.example", Client(client.packed)).verdict.blocks]
     assert [str(client) for client in blocked] == ["192.168.1.7", "192.168.1.8", "fd00::7", "fd00::8"]
     for name, client, expected in (("a.example", CLIENTS[2].packed, "the client is in none of its groups"),
-                                   ("b.example", HERE, "the name does not match")):
+                                   ("b.example", HERE.address, "the name does not match")):
         assert [why for _, why in policy.passed_over(name, client)] == [expected]
 
 
@@ -84,7 +85,7 @@ def test_remembered_clients_are_bounded() -> None:
     """However many addresses ask, the memory of their groups stays within its limit, and right."""
     policy = Policy([rule("kids", Verdict.BLOCK, "a.example", clients=(NETWORKS[0],))])
     for n in range(_CLIENTS_REMEMBERED + 100):
-        policy.decide("a.example", (0x0A000000 + n).to_bytes(4, "big"))
+        policy.decide("a.example", Client((0x0A000000 + n).to_bytes(4, "big")))
     assert len(policy._rules_of) <= _CLIENTS_REMEMBERED
     assert policy.decide("a.example", HERE).verdict is Verdict.BLOCK
 
