@@ -240,7 +240,9 @@ def test_blanks_that_only_some_know(blank: bytes) -> None:
     assert unit(blank + request("a.example")).names == ("a.example",)
 
 
-@pytest.mark.parametrize("line", [b"EHLO a.example", b"MAIL FROM:<a@a.example>", b"HELP", b"NICK a/b", b'CONNECT {"tls":0}'])
+@pytest.mark.parametrize("line", [
+    b"EHLO a.example", b"MAIL FROM:<a@a.example>", b"HELP", b"NICK a/b", b'CONNECT {"tls":0}',
+])
 def test_lines_of_other_protocols(line: bytes) -> None:
     """What has no path where a request has one is none."""
     assert classify(line + b"\r\n") is NO_MATCH
