@@ -244,3 +244,12 @@ def test_a_reply_that_cannot_have_got_by(talk: Talks) -> None:
     assert [flow.opens(), flow.client(hello(ALLOWED))] == [OPENING, "confirm default"]
     flow.unseen(server_hello())
     assert flow.client(hello(BLOCKED), at=0) == "block overlap"
+
+
+def test_no_end_of_records_before_the_answer() -> None:
+    """Records that no server heeds, behind a hello that none has answered: a few hundred at most."""
+    for records, expected in ((200, "confirm need_more"), (300, "block malformed")):
+        talk = Talk(engine())
+        talk.opens()
+        talk.client(hello(ALLOWED))
+        assert talk.client(CHANGE_CIPHER_SPEC * records) == expected
