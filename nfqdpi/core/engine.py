@@ -29,7 +29,7 @@ from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
-_SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
+_SYN, _SYN_ACK = Flags.SYN, Flags.SYN | Flags.ACK
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 _OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
@@ -151,6 +151,8 @@ class Engine:
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         taken = flow.take(segment) if self.strict else flow.record(segment)
         self.flows.touch(flow, now)
+        if taken is not Added.SEEN:
+            self.flows.weigh(flow)
         match taken:
             case Added.NEW | Added.SEEN if flow.reply_missed and now - self._overflowed < _OVERFLOW_MEMORY:
                 return self._except(flow, Reason.MIDSTREAM, flow.key, now)
@@ -290,6 +292,7 @@ class Engine:
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
+        self.flows.weigh(flow)
         unit = flow.awaiting
         if unit is None or flow.server is None or not segment.payload:
             return _READING if unit is None else _CONFIRMING

@@ -15,7 +15,7 @@ _SERVER_SEGMENTS = 64
 _MOST_LOOKING = 1 << 20  # bytes in which an answer is looked for, in all; it is in the first hundred
 _MOST_STEPS = 256  # behind a unit without an answer; a ClientHello's early data comes in a few records
 _ANY_REPLY = Reply(accepted=True, length=0)
-_ENDS = int(Flags.FIN | Flags.RST)
+_ENDS = Flags.FIN | Flags.RST
 _SEQ_BITS = 1 << 32
 _FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 

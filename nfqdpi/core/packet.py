@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
 from struct import Struct
 from typing import NamedTuple
 
@@ -28,8 +27,8 @@ _TCP_FIELDS = Struct("!HHIIBB")
 _UDP_FIELDS = Struct("!HHH")
 
 
-class Flags(IntFlag):
-    """TCP control bits (RFC 9293, 3.1)."""
+class Flags:
+    """TCP control bits (RFC 9293, 3.1). Plain integers: an IntFlag's ``&`` takes ten times as long."""
 
     FIN = 0x01
     SYN = 0x02

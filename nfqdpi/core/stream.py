@@ -36,8 +36,8 @@ class StreamBuffer:
     wait behind gaps. A copy of what is no longer on record is refused: it might differ.
     """
 
-    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "base", "head", "high", "limit", "max_ahead",
-                 "segments", "start")
+    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_judged", "base", "head", "high", "limit",
+                 "max_ahead", "segments", "start")
 
     def __init__(self, base: int, limit: int, max_ahead: int) -> None:
         self.base = base
@@ -48,6 +48,7 @@ class StreamBuffer:
         self._ahead: list[tuple[int, bytes]] = []  # what came early: sorted, disjoint, all behind a gap
         self._behind: list[tuple[int, bytes]] = []  # judged units, kept to compare with
         self._behind_bytes = 0
+        self._judged = 0  # where the last judged unit ends; from there to the start it is opaque
         self._floor = 0  # offsets below it are no longer on record
         self.high = 0  # highest offset seen: where the sender is, whatever the wrap
         self.segments = 0  # that the unit has taken so far
@@ -56,10 +57,13 @@ class StreamBuffer:
         """The offset of a sequence number: the one nearest to where the sender is (RFC 9293, 3.4)."""
         return self.high + ((seq - self.base - self.high + _SEQ_HALF) % _SEQ_BITS) - _SEQ_HALF
 
-    def add(self, seq: int, payload: bytes) -> Added:
+    def add(self, seq: int, payload: bytes) -> Added:  # noqa: PLR0911  one for each answer
         """Put a segment's bytes on record, unless they contradict it or do not fit."""
         offset = self.offset(seq)
         end = offset + len(payload)
+        if end <= self.start and offset >= self._judged:
+            self.high = max(self.high, end)
+            return Added.SEEN  # opaque: any bytes will do
         next_ = self.start + len(self.head)
         # Below the base a server discards; below a floor that has risen it might not have got the first copy.
         if end <= self._floor or offset < self._floor > 0:
@@ -94,6 +98,7 @@ class StreamBuffer:
             self._behind_bytes -= len(oldest)
             self._floor = where + len(oldest)
         self.head = self.head[length + skip :]
+        self._judged = self.start + length
         self.start += length + skip
         kept = []
         for where, data in self._ahead:

@@ -77,10 +77,14 @@ class FlowTable:
         self._add(flow)
 
     def touch(self, flow: Flow, now: float) -> None:
-        """A packet of an undecided flow: it is the last of its client's to go now, and weighs what it weighs now."""
+        """A packet of an undecided flow: it is the last of its client's to go now."""
         flow.seen = now
+        flows = self._clients[flow.key.src].flows
+        flows[flow.key] = flows.pop(flow.key)
+
+    def weigh(self, flow: Flow) -> None:
+        """Something of an undecided flow is on record, or no more: make room for it."""
         client = self._clients[flow.key.src]
-        client.flows[flow.key] = client.flows.pop(flow.key)
         grown = flow.memory - flow.weight
         flow.weight += grown
         client.weight += grown

@@ -16,8 +16,8 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.midstream import Search
 
-_SYN, _SYN_ACK = int(Flags.SYN), int(Flags.SYN | Flags.ACK)
-_END = int(Flags.FIN | Flags.RST)
+_SYN, _SYN_ACK = Flags.SYN, Flags.SYN | Flags.ACK
+_END = Flags.FIN | Flags.RST
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 

@@ -248,8 +248,8 @@ def test_a_reply_that_cannot_have_got_by(talk: Talks) -> None:
 
 def test_no_end_of_records_before_the_answer() -> None:
     """Records that no server heeds, behind a hello that none has answered: a few hundred at most."""
-    for records, expected in ((200, "confirm need_more"), (300, "block malformed")):
+    for number, expected in ((200, "confirm need_more"), (300, "block malformed")):
         talk = Talk(engine())
         talk.opens()
         talk.client(hello(ALLOWED))
-        assert talk.client(CHANGE_CIPHER_SPEC * records) == expected
+        assert talk.client(CHANGE_CIPHER_SPEC * number) == expected

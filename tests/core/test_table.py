@@ -57,6 +57,7 @@ def test_a_flood_evicts_itself() -> None:
         table.open(greedy)
         greedy.since = 0.0
         table.touch(greedy, 0.0)
+        table.weigh(greedy)
     assert all(table.get(one.key) is one for one in modest)
     assert table.has_lost(flow(1).key.src)
     assert not table.has_lost(flow(2).key.src)
@@ -71,7 +72,7 @@ def test_few_flows_with_much_on_record() -> None:
         big = flow(1, port=port)
         table.open(big)
         big.stream.add(0, bytes(200_000))
-        table.touch(big, 0.0)
+        table.weigh(big)
         assert table.memory <= table.memory_limit
     assert table.get(small.key) is small
     assert table.get(flow(1, port=1).key) is None
@@ -165,6 +166,7 @@ def test_never_more_than_the_limit(events: list[tuple[int, str, float]]) -> None
             assert table.get(opened.key) is opened
         elif event == "touch" and found.verdict is Verdict.INSPECT:
             table.touch(found, now)
+            table.weigh(found)
         else:
             decide(table, found, Verdict.ACCELERATE if number % 2 else Verdict.BLOCK, now)
         assert len(table) <= 4
