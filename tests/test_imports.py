@@ -15,7 +15,8 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
 ALLOWED = {
     "core": {"nfqdpi.core"},
     "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire", "nfqdpi.plugins.ja4"},  # the last is no plugin but a part
-    "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie"},
+    "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie",
+               "publicsuffixlist"},
 }
 
 
@@ -57,6 +58,7 @@ def test_the_core_calls_nothing_of_the_world() -> None:
 @pytest.mark.parametrize(("room", "above"), [
     ("kernel", {"config", "assemble", "daemon", "replay", "lab", "doctor", "cli"}),
     ("config", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
+    ("importers", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("daemon", {"replay", "lab", "doctor", "cli"}),
     ("replay", {"kernel", "daemon", "lab", "doctor", "cli"}),
     ("lab", {"daemon", "replay", "doctor", "cli"}),
@@ -71,6 +73,7 @@ def test_no_room_imports_one_above_it(room: str, above: set[str]) -> None:
 @pytest.mark.parametrize(("library", "place"), [
     ("netfilterqueue", "kernel/queue.py"), ("pyroute2", "kernel/links.py"), ("scapy", "replay/captures.py"),
     ("ahocorasick", "policy/names.py"), ("idna", "policy/names.py"),
+    ("publicsuffixlist", "policy/suffixes.py"), ("yaml", "importers/adguard.py"),
 ])
 def test_a_library_has_one_door(library: str, place: str) -> None:
     """Each outside thing is imported in one file, so that only one file knows its ways."""
