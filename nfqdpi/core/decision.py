@@ -78,10 +78,12 @@ class Outcome(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``packets`` are
-    the payload packets that reached us, ``since`` is when the unit's first byte came, in ``now``'s seconds."""
+    """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``client`` is who
+    opened the flow, ``packets`` are the payload packets that reached us, ``since`` is when the unit's first byte came,
+    in ``now``'s seconds."""
 
     key: FlowKey
+    client: Client
     outcome: Outcome
     classification: Classification | None
     packets: int

@@ -99,7 +99,7 @@ class Engine:
                 if back.forged(path.entered):
                     return _OUTSIDE  # E6
                 return self._from_server(back, segment, now)
-        elif not self.strict and _reused(flow, segment, now):
+        elif (state is Verdict.UNSEEN and self._freed(flow)) or (not self.strict and _reused(flow, segment, now)):
             flow = None
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
@@ -110,6 +110,10 @@ class Engine:
         if not flow.packets:
             flow.client = Client(segment.key.src, path.sender[:6], path.entered)
         return self._from_client(flow, segment, now)
+
+    def _freed(self, flow: Flow) -> bool:
+        """True of a decided flow whose mark was taken off after the policy had changed: it is to be judged again."""
+        return flow.verdict in _FINAL and flow.revision is not self.policy.revision
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
         """E7: True where this may be the rest of a unit whose beginning has expired or was crowded out. A mark says so
@@ -321,12 +325,12 @@ class Engine:
         outcome = Outcome(self._exceptions.get(reason, Verdict.ACCELERATE), reason)
         if flow is not None:
             return self._decide(flow, outcome, found, now)
-        told = (Judgement(key, outcome, None, 1, now),) if key is not None else ()
+        told = (Judgement(key, Client(key.src), outcome, None, 1, now),) if key is not None else ()
         return Decision(outcome.verdict, Action.MARK, reason, told)
 
     def _decide(self, flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Decision:
         told = (_judgement(flow, outcome, found, now),)
-        flow.verdict, flow.reason = outcome.verdict, outcome.reason
+        flow.verdict, flow.reason, flow.revision = outcome.verdict, outcome.reason, self.policy.revision
         self.flows.decide(flow, now)
         return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
 
@@ -337,7 +341,8 @@ def _so_far(flow: Flow, told: tuple[Judgement, ...]) -> Decision:
 
 
 def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:
-    return Judgement(flow.key, outcome, found, flow.packets, now if flow.since is None else flow.since)
+    since = now if flow.since is None else flow.since
+    return Judgement(flow.key, flow.client, outcome, found, flow.packets, since)
 
 
 def _reused(flow: Flow, segment: Segment, now: float) -> bool:

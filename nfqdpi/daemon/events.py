@@ -17,6 +17,7 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Verdict
 
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
+_MOST_NAMES = 16  # of one request or hello, beside the first; honest ones have none
 
 
 class Tls(msgspec.Struct, omit_defaults=True):
@@ -54,7 +55,7 @@ class Client(msgspec.Struct, omit_defaults=True):
 
 
 class Event(msgspec.Struct, omit_defaults=True):
-    """One line of the event file."""
+    """One line of the event file. ``other_names``: names that the same request or hello had beside the first."""
 
     timestamp: str
     flow_id: int
@@ -72,17 +73,19 @@ class Event(msgspec.Struct, omit_defaults=True):
     latency_us: int
     tls: Tls | None = None
     http: Http | None = None
+    other_names: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str | None:
-        """The name that was judged."""
-        return (self.tls.sni if self.tls else self.http.hostname if self.http else "") or None
+    def names(self) -> tuple[str, ...]:
+        """The names that were judged."""
+        name = self.tls.sni if self.tls else self.http.hostname if self.http else ""
+        return (name, *self.other_names) if name else ()
 
 
-def event(judgement: Judgement, mark: int, interface: int, mac: str, now: float) -> Event:
+def event(judgement: Judgement, mark: int, now: float) -> Event:
     """The event that tells a judgement; ``mark`` is what the flow has got by it (in strict mode an allowed flow may be
     watched on), ``now`` in the seconds of ``judgement.since``."""
-    key, outcome, found = judgement.key, judgement.outcome, judgement.classification
+    key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
     name = found.name or "" if found else ""
     attributes = found.attributes if found else {}
     action = "block" if outcome.verdict is Verdict.BLOCK_SILENT else outcome.verdict.name.lower()
@@ -93,12 +96,14 @@ def event(judgement: Judgement, mark: int, interface: int, mac: str, now: float)
         src_ip=str(ip_address(key.src)), src_port=key.sport, dest_ip=str(ip_address(key.dst)), dest_port=key.dport,
         proto="TCP" if key.proto == TCP else "UDP",
         app_proto=found.protocol if found else "unknown",
-        in_iface=_interface_name(interface),
+        in_iface=_interface_name(client.interface),
         verdict=VerdictPart(action, outcome.reason, outcome.rule, outcome.list, mark),
-        client=Client(mac),
+        client=Client(client.mac.hex(":") if any(client.mac) else ""),
         packets=judgement.packets,
         latency_us=max(0, round((now - judgement.since) * 1e6)),
     )
+    if found:
+        made.other_names = tuple(other[:_LONGEST_TEXT] for other in found.names[1 : 1 + _MOST_NAMES])
     if found and found.protocol == "tls":
         made.tls = Tls(name, attributes.get("version", ""), attributes.get("alpn", "")[:_LONGEST_TEXT],
                        attributes.get("ja4", ""), attributes.get("ech", ""))

@@ -146,6 +146,7 @@ class Supervisor:
     def _flows(self) -> dict[str, Any]:
         """Name, verdict and rule of the flows decided last, by "src sport dst dport proto"."""
         return {"flows": {
-            " ".join(map(str, key)): [event.name, event.app_proto, event.verdict.reason, event.verdict.rule]
+            " ".join(map(str, key)): [next(iter(event.names), None), event.app_proto, event.verdict.reason,
+                                      event.verdict.rule]
             for key, event in self._names.items()
         }}

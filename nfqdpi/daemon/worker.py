@@ -15,7 +15,7 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.events import event
-from nfqdpi.kernel.queue import Arrival, Queue
+from nfqdpi.kernel.queue import Queue
 from nfqdpi.kernel.reset import Resetter
 
 READY = b"ready"
@@ -78,7 +78,7 @@ class Worker:
         self._counters["flows"] = len(self._engine.flows)
         self._counters["evicted"] = self._engine.flows.evicted
 
-    def _told(self, data: bytes, decision: Decision, arrival: Arrival) -> None:
+    def _told(self, data: bytes, decision: Decision) -> None:
         """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
         # As long as packets keep coming, the loop does not turn.
         if (now := monotonic()) - self._beaten > _TURN:
@@ -96,7 +96,7 @@ class Worker:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
-            told = event(judgement, self._field.value(decision.verdict), arrival.interface, arrival.mac, now)
+            told = event(judgement, self._field.value(decision.verdict), now)
             self._lines += self._encoder.encode(told) + b"\n"
             if len(self._lines) > _BATCH_BYTES:
                 self._flush()

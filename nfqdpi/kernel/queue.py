@@ -24,27 +24,7 @@ class QueueError(Exception):
     """The queue cannot be had; the message says why."""
 
 
-class Arrival:
-    """What the kernel says of a packet beside its bytes; read only where somebody asks."""
-
-    __slots__ = ("_packet",)
-
-    def __init__(self, packet: netfilterqueue.Packet) -> None:
-        self._packet = packet
-
-    @property
-    def interface(self) -> int:
-        """Index of the interface it came in by; 0 where there is none."""
-        return int(self._packet.indev)
-
-    @property
-    def mac(self) -> str:
-        """The sender's hardware address, "" where the link has none."""
-        address: bytes | None = self._packet.get_hw()
-        return address[:6].hex(":") if address and any(address[:6]) else ""
-
-
-Told = Callable[[bytes, Decision, Arrival], None]
+Told = Callable[[bytes, Decision], None]
 
 
 class Queue:
@@ -100,14 +80,14 @@ class Queue:
             decision = self._engine.process(data, now, path, self._field.read(packet.get_mark()))
             self._answer(packet, decision)
             pending = False
-            self._told(data, decision, Arrival(packet))
+            self._told(data, decision)
         except Exception as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self.faults += 1
             self.last_fault = f"{type(error).__name__}: {error}"
             if pending:
                 decision = self._engine.give_up(data, now)
                 self._answer(packet, decision)
-                self._told(data, decision, Arrival(packet))
+                self._told(data, decision)
 
     def _answer(self, packet: netfilterqueue.Packet, decision: Decision) -> None:
         if decision.action is Action.DROP:

@@ -536,3 +536,15 @@ def test_a_nameless_flow_meets_the_new_policy_too() -> None:
     talk.engine.govern(Policy((), Verdict.BLOCK), CLOSED)
     assert talk.server(b"x") == "block unknown_protocol"
     assert talk.judgements[-1].classification is None
+
+
+def test_a_blocked_flow_is_free_when_its_mark_and_the_policy_say_so() -> None:
+    """Without its mark alone a blocked flow stays blocked; when the policy has changed, too, it is judged again."""
+    talk = Talk(engine())
+    assert [talk.opens(), talk.client(request(BLOCKED))] == [OPENING, NO]
+    talk.mark = Verdict.UNSEEN
+    assert talk.client(request(BLOCKED), at=0) == NO
+    talk.engine.govern(Policy(), OPEN)
+    assert talk.client(request(BLOCKED), at=0) == NO
+    talk.mark = Verdict.UNSEEN
+    assert talk.client(request(BLOCKED), at=0) == "inspect default"
