@@ -70,6 +70,9 @@ action = "block"
 domains = ["silent.example"]
 respond = "drop"
 
+[state]
+directory = "{lab.state}/state"
+
 [events]
 file = "{lab.state}/eve.json"
 

@@ -28,6 +28,8 @@ name = "quiet"
 action = "block"
 respond = "drop"
 domains = ["silent.example"]
+[state]
+directory = "{state}/state"
 [events]
 file = "{state}/eve.json"
 [control]
