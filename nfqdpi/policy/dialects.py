@@ -104,7 +104,7 @@ def adblock(line: str) -> tuple[Entry, ...]:
         raise ValueError("it looks at more than the name")
     if word := _substring(pattern):
         return ((Kind.SUBSTRING, word, exception),)
-    if pattern[:1] in ("", "*", "."):
+    if not pattern or pattern[0] in "*.-" or pattern[-1] in ".-":  # the last: a part of an address, "-ad."
         raise ValueError("neither ||name^ nor a name")
     if not pattern.startswith("|"):
         return tuple((kind, text, exception) for kind, text, _ in _domain(pattern, Kind.EXACT))

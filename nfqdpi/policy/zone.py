@@ -28,7 +28,7 @@ class Zone:
     def entries(self, line: str) -> tuple[Entry, ...]:
         """A Dialect. ``x CNAME .``: that name alone; ``*.x``: what is below; ``rpz-passthru.``: an exception."""
         short = len(line) <= _LONGEST_LINE and self._origin == self._apex and not self._open
-        if short and (match := _PLAIN.fullmatch(line)):
+        if short and (match := _PLAIN.fullmatch(line)) and "rpz-" not in line:
             self._last = line
             return ((Kind.BELOW if match[1] else Kind.EXACT, match[2].lower(), False),)
         tokens = [token for token in _TOKEN.findall(line) if not token.startswith(";")]
