@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import ctnetlink
 from nfqdpi.kernel.ctnetlink import Change, Entry, Event
 from nfqdpi.kernel.netlink import Netlink, nfgenmsg
+from nfqdpi.kernel.passage import Passage, passage
 
 _EVENT_BUFFER = 8 << 20  # bytes; some 20,000 events may wait
 
@@ -26,6 +26,14 @@ def dump(field: MarkField, verdict: Verdict | None = None, family: int = socket.
     which = b"" if verdict is None else ctnetlink.mark_attributes(field, verdict)
     with Netlink() as kernel:
         yield from map(ctnetlink.entry, kernel.dump(ctnetlink.GET, nfgenmsg(family) + which))
+
+
+def passages(field: MarkField, verdict: Verdict) -> Iterator[Passage]:
+    """The flows whose field holds the verdict, as the FORWARD chain sees them. Raises OSError, Malformed."""
+    with Netlink() as kernel:
+        for message in kernel.dump(ctnetlink.GET, nfgenmsg() + ctnetlink.mark_attributes(field, verdict)):
+            if (found := passage(message)) is not None:
+                yield found
 
 
 def watch() -> Iterator[Event]:
@@ -68,22 +76,18 @@ class Conntrack:
 
     def set_marks(self, entries: Iterable[Entry], field: MarkField, verdict: Verdict) -> int:
         """Write the verdict into each entry that is still there; how many these were."""
-        return sum(_still_there(partial(self.set_mark, entry, field, verdict)) for entry in entries)
+        return self.mark_named((ctnetlink.name(entry) for entry in entries), field, verdict)
+
+    def mark_named(self, names: Iterable[bytes], field: MarkField, verdict: Verdict) -> int:
+        """As ``set_marks``, of entries that are named by their bodies."""
+        mark = ctnetlink.mark_attributes(field, verdict)
+        return self._kernel.change_each(ctnetlink.NEW, (name + mark for name in names))
 
     def delete_each(self, entries: Iterable[Entry]) -> int:
         """Forget each entry that is still there; how many these were."""
-        return sum(_still_there(partial(self.delete, entry)) for entry in entries)
+        bodies = (ctnetlink.name(entry) + ctnetlink.id_attribute(entry) for entry in entries)
+        return self._kernel.change_each(ctnetlink.DELETE, bodies)
 
     def flush(self, field: MarkField, verdict: Verdict) -> None:
         """Forget every entry whose field holds the verdict, in one message (ctnetlink_flush_conntrack)."""
         self._kernel.change(ctnetlink.DELETE, nfgenmsg() + ctnetlink.mark_attributes(field, verdict))
-
-
-def _still_there(change: Callable[[], None]) -> bool:
-    try:
-        change()
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return False
-    return True

@@ -6,9 +6,11 @@ netfilter's attributes in network order.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from struct import Struct
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -28,8 +30,11 @@ _ERRNO = Struct("=i")
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond rmem_max
 
+_CAP_ACK = 10  # linux/netlink.h: an error's answer does not repeat the message
+
 # --- ours ---
 _RECEIVE = 1 << 18  # bytes; the kernel fills at most 32 KiB a message of a dump (af_netlink.c: netlink_dump)
+_BATCH = 64  # changes in one datagram; their answers, were all of them errors, fit the socket's default buffer
 
 
 class Message(NamedTuple):
@@ -97,12 +102,23 @@ def messages(data: bytes) -> Iterator[Message]:
         at += (length + 3) & ~3
 
 
+def acknowledgements(data: bytes) -> Iterator[tuple[int, int]]:
+    """The sequence number and the error (0: none) of each answer to a change."""
+    at = 0
+    while at + _HEADER.size + 4 <= len(data):
+        length, kind, _, seq, _ = _HEADER.unpack_from(data, at)
+        if kind == _ERROR:
+            yield seq, -_ERRNO.unpack_from(data, at + _HEADER.size)[0]
+        at += max((length + 3) & ~3, _HEADER.size)
+
+
 class Netlink:
     """A socket to the kernel's netfilter in the namespace of the caller. Needs CAP_NET_ADMIN there."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._seq = 0
 
     def __enter__(self) -> Self:
@@ -116,6 +132,30 @@ class Netlink:
         seq = self._ask(kind, flags | ACK, body)
         while not any(answer.seq == seq for answer in messages(self._receive())):
             pass
+
+    def change_each(self, kind: int, bodies: Iterable[bytes]) -> int:
+        """Ask for many changes, and wait until the kernel has made them; how many it has. What is gone (ENOENT) is not
+        counted; any other error is raised, as OSError, when the batch that it is in is done."""
+        bodies = iter(bodies)
+        made = 0
+        while batch := list(islice(bodies, _BATCH)):
+            made += len(batch) - self._change_batch(kind, batch)
+        return made
+
+    def _change_batch(self, kind: int, batch: list[bytes]) -> int:
+        """How many of the batch were gone."""
+        first = self._seq + 1
+        self._seq += len(batch)
+        silent = [message(kind, REQUEST, seq, body) for seq, body in enumerate(batch[:-1], first)]
+        # Only errors are answered, but for the last, whose answer says that all are done.
+        self._socket.send(b"".join((*silent, message(kind, REQUEST | ACK, self._seq, batch[-1]))))
+        codes: dict[int, int] = {}
+        while self._seq not in codes:
+            codes.update((seq, code) for seq, code in acknowledgements(self._receive()) if seq >= first)
+        for code in codes.values():
+            if code not in (0, errno.ENOENT):
+                raise OSError(code, os.strerror(code))
+        return list(codes.values()).count(errno.ENOENT)
 
     def dump(self, kind: int, body: bytes) -> Iterator[Message]:
         """Every message of a dump, as the kernel sends them. Raises OSError with the kernel's error."""

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from nfqdpi.core.verdict import MarkField, Verdict
-from nfqdpi.kernel import conntrack
+from nfqdpi.kernel import conntrack, ctnetlink, passage
 from nfqdpi.kernel.conntrack import Conntrack
 from nfqdpi.kernel.ctnetlink import Change, Entry, Tuple
-from nfqdpi.kernel.netlink import Netlink
+from nfqdpi.kernel.netlink import CREATE, NESTED, Netlink, attribute
 from nfqdpi.lab.namespace import Namespace
 from tests.kernel.namespaces import fresh
 
@@ -179,3 +179,53 @@ def test_lost_events_are_told(namespace: Namespace, changes: Conntrack, monkeypa
         changes.set_mark(entry, FIELD, Verdict.BLOCK)
         heard = next(events).entry
         verdict = FIELD.read(heard.mark) if heard else verdict
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_passage_is_the_flow_between_the_two_translations(
+        namespace: Namespace, changes: Conntrack, family: int) -> None:
+    """Its key holds the client as it is and the server as it is, whatever either sees of the other; by its name the
+    kernel finds the entry, in a zone too. What carries another verdict, or no ports, is none."""
+    client, public = ADDRESSES[family]
+    private, masked = ("10.0.0.80", "203.0.113.2") if family == 4 else ("fd00::80", "2001:db8:3::2")
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    for sport, zone in ((40000, 0), (40001, 7)):
+        namespace.run(f"conntrack -I -s {client} -d {public} -r {private} -q {masked} -p tcp --sport {sport} "
+                      f"--dport 443 --reply-port-src 8443 --reply-port-dst 61000 --state ESTABLISHED -t 500 "
+                      f"-m 0xa2 -w {zone}".split())
+    add(namespace, mark=3, sport=40002, family=family)
+    if family == 4:
+        add(namespace, mark=2, proto="icmp")
+    near, far = (socket.inet_pton(kind, end) for end in (client, private))
+    found = list(conntrack.passages(FIELD, Verdict.ACCELERATE))
+    assert {each.key for each in found} == {passage.key(6, near, sport, far, 8443) for sport in (40000, 40001)}
+    assert changes.mark_named((each.named for each in found), FIELD, Verdict.BLOCK) == 2
+    assert sorted(entry.mark for entry in conntrack.dump(FIELD) if entry.family == kind and entry.orig.proto == 6) == [
+        3, 0xA3, 0xA3]
+
+
+def test_many_changes_in_one_go(namespace: Namespace, changes: Conntrack) -> None:
+    """Of hundreds of entries, half of them gone: those that are left are marked, and counted."""
+    with Netlink() as kernel:
+        for sport in range(40000, 40300):
+            tcp = Tuple(6, "192.0.2.2", sport, "198.51.100.2", 443)
+            back = Tuple(6, "198.51.100.2", 443, "192.0.2.2", sport)
+            reply = attribute(2 | NESTED, ctnetlink.name(Entry(socket.AF_INET, back, back))[8:])
+            named = ctnetlink.name(Entry(socket.AF_INET, tcp, back))
+            kernel.change(ctnetlink.NEW, named + reply + attribute(7, (500).to_bytes(4, "big")), CREATE)
+    entries = list(conntrack.dump(FIELD))
+    assert len(entries) == 300
+    assert changes.delete_each(entries[::2]) == 150
+    assert changes.set_marks(entries, FIELD, Verdict.BLOCK) == 150
+    assert [entry.mark for entry in conntrack.dump(FIELD)] == [3] * 150
+    assert changes.set_marks([], FIELD, Verdict.BLOCK) == 0
+
+
+def test_a_refused_change_among_many_is_raised(namespace: Namespace) -> None:
+    """An error that is not the entry's absence: the changes around it are made."""
+    add(namespace)
+    [entry] = conntrack.dump(FIELD)
+    good = ctnetlink.name(entry) + ctnetlink.mark_attributes(FIELD, Verdict.BLOCK)
+    with Netlink() as kernel, pytest.raises(OSError, match="Invalid argument"):
+        kernel.change_each(ctnetlink.NEW, [b"\x02\0\0\0" + attribute(1, b""), good])
+    assert witnessed(namespace) == {40000: 3}

@@ -1,0 +1,73 @@
+"""Tracked flows as the FORWARD chain sees them, quickly: of 100,000 entries each microsecond of reading is 0.1 s."""
+
+from __future__ import annotations
+
+import socket
+from struct import Struct
+from typing import NamedTuple
+
+from nfqdpi.kernel import ctnetlink
+from nfqdpi.kernel.ctnetlink import Entry, Tuple
+from nfqdpi.kernel.netlink import NESTED, Message, attribute, nfgenmsg
+
+_REPLY, _ZONE = 2, 18  # CTA_TUPLE_REPLY, CTA_ZONE: linux/netfilter/nfnetlink_conntrack.h
+_PORT = Struct("!H")
+
+
+class Passage(NamedTuple):
+    """A flow as the FORWARD chain sees it, and as the kernel finds it again.
+
+    ``key``: protocol, client, client's port, server and server's port, in network order, where our rules meet them:
+    behind DNAT and in front of SNAT. ``named``: the body that names the entry to the kernel.
+    """
+
+    key: bytes
+    named: bytes
+
+
+def key(proto: int, client: bytes, sport: int, server: bytes, dport: int) -> bytes:
+    """The key of a passage."""
+    return bytes((proto,)) + client + _PORT.pack(sport) + server + _PORT.pack(dport)
+
+
+def passage(message: Message) -> Passage | None:
+    """The passage of an entry's message; None for a protocol without ports. Raises Malformed."""
+    data = message.payload
+    layout = _LAYOUTS.get(data[:4])
+    if layout is not None and data[layout.end : layout.end + 4] == layout.reply and _ZONED not in data:
+        _, _, proto, src, sport, far, dport = layout
+        return Passage(data[proto] + data[src] + data[sport] + data[far] + data[dport],
+                       nfgenmsg(message.family) + data[: layout.end])
+    found = ctnetlink.entry(message)
+    if not found.orig.dport:
+        return None
+    client, server = (socket.inet_pton(found.family, end) for end in (found.orig.src, found.reply.src))
+    return Passage(key(found.orig.proto, client, found.orig.sport, server, found.reply.sport), ctnetlink.name(found))
+
+
+class _Layout(NamedTuple):
+    """Where a message holds what a passage is made of, if it begins with two tuples of a protocol with ports: the key
+    takes the near end from the first and the far end from the one that answers bear."""
+
+    end: int  # of the first tuple
+    reply: bytes  # the header of the second
+    proto: slice
+    src: slice
+    sport: slice
+    far: slice
+    dport: slice
+
+
+def _layout(family: int, address: str, size: int) -> tuple[bytes, _Layout]:
+    """The header of the first tuple, and the layout."""
+    sample = Tuple(0xAA, address, 0xBBBB, address, 0)
+    first = ctnetlink.name(Entry(family, sample, sample))[len(nfgenmsg()) :]
+    end, at = len(first), first.index(socket.inet_pton(family, address))
+    proto, port = first.index(b"\xaa"), first.index(b"\xbb\xbb")
+    return first[:4], _Layout(
+        end, attribute(_REPLY | NESTED, first[4:])[:4], slice(proto, proto + 1), slice(at, at + size),
+        slice(port, port + 2), slice(end + at, end + at + size), slice(end + port, end + port + 2))
+
+
+_LAYOUTS = dict((_layout(socket.AF_INET, "203.0.113.1", 4), _layout(socket.AF_INET6, "2001:db8::1", 16)))
+_ZONED = attribute(_ZONE, bytes(2))[:4]  # a zone is a part of the name; seen where there is none, it costs time only
