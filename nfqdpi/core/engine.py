@@ -29,7 +29,7 @@ from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
-_SYN, _SYN_ACK = Flags.SYN, Flags.SYN | Flags.ACK
+_SYN, _SYN_ACK, _RST = Flags.SYN, Flags.SYN | Flags.ACK, Flags.RST
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 _OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
@@ -99,7 +99,7 @@ class Engine:
                 if back.forged(path.entered):
                     return _OUTSIDE  # E6
                 return self._from_server(back, segment, now)
-        elif (state is Verdict.UNSEEN and self._freed(flow)) or (not self.strict and _reused(flow, segment, now)):
+        elif not self.strict and (_reused(flow, segment, now) or (state is Verdict.UNSEEN and self._freed(flow))):
             flow = None
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
@@ -109,10 +109,15 @@ class Engine:
             flow.client_interface = path.entered
         if not flow.packets:
             flow.client = Client(segment.key.src, path.sender[:6], path.entered)
+        if state is Verdict.UNSEEN and segment.flags & _RST and flow.verdict.blocks and not segment.payload:
+            # A new flow on the tuple of a blocked one, whose reset the server never got: this is how its client answers
+            # the server's challenge (RFC 5961, 4.2). It carries nothing, and the blocked flow stays blocked.
+            return _READING
         return self._from_client(flow, segment, now)
 
     def _freed(self, flow: Flow) -> bool:
-        """True of a decided flow whose mark was taken off after the policy had changed: it is to be judged again."""
+        """True of a decided flow whose mark was taken off after the policy had changed: it is judged again. Not in
+        strict mode: what was blocked has been reset, and in the middle of a flow there is nothing to judge."""
         return flow.verdict in _FINAL and flow.revision is not self.policy.revision
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:

@@ -538,13 +538,21 @@ def test_a_nameless_flow_meets_the_new_policy_too() -> None:
     assert talk.judgements[-1].classification is None
 
 
-def test_a_blocked_flow_is_free_when_its_mark_and_the_policy_say_so() -> None:
-    """Without its mark alone a blocked flow stays blocked; when the policy has changed, too, it is judged again."""
+def test_the_client_frees_a_blocked_flow_s_port() -> None:
+    """A reset that conntrack takes for a new flow's passes, for it carries nothing; the blocked flow stays blocked."""
     talk = Talk(engine())
-    assert [talk.opens(), talk.client(request(BLOCKED))] == [OPENING, NO]
+    talk.opens()
+    assert talk.client(BAD) == NO
+    assert talk.client(b"", flags=RST) == NO
     talk.mark = Verdict.UNSEEN
-    assert talk.client(request(BLOCKED), at=0) == NO
-    talk.engine.govern(Policy(), OPEN)
-    assert talk.client(request(BLOCKED), at=0) == NO
+    assert talk.client(BAD, at=0, flags=RST) == NO
     talk.mark = Verdict.UNSEEN
-    assert talk.client(request(BLOCKED), at=0) == "inspect default"
+    assert talk.client(b"", flags=RST) == OPENING
+    assert talk.client(HELLO) == NO
+
+
+def test_an_opening_sent_twice() -> None:
+    """A SYN+ACK that comes again changes nothing, before the client's first word and after it."""
+    talk = Talk(engine())
+    assert [talk.opens(), talk.opens(), talk.client(HELLO), talk.opens()] == [OPENING, OPENING, YES, "confirm need_more"]
+    assert talk.server(server_hello()) == "accelerate confirmed"

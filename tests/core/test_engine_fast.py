@@ -8,8 +8,9 @@ import pytest
 
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
+from nfqdpi.policy.model import Policy
 from tests.builders import hello, request
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, SILENT, WATCHED, Talk
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talk
 
 Talks = Callable[..., Talk]
 
@@ -82,3 +83,16 @@ def test_watched_names_stay_in_the_queue(quick: Talks) -> None:
     flow = quick()
     assert flow.clients(hello(WATCHED), b"x", bytes(1000)) == ["inspect rule", "inspect need_more", "inspect need_more"]
     assert flow.client(bytes(1000), at=1 << 20) == "inspect need_more"
+
+
+def test_a_blocked_flow_is_free_when_its_mark_and_the_policy_say_so(quick: Talks) -> None:
+    """Without its mark alone a blocked flow stays blocked; when the policy has changed, too, it is judged again."""
+    flow = quick()
+    assert flow.client(request(BLOCKED)) == "block rule"
+    flow.mark = Verdict.UNSEEN
+    assert flow.client(request(BLOCKED), at=0) == "block rule"
+    flow.engine.govern(Policy(), OPEN)
+    flow.mark = Verdict.BLOCK
+    assert flow.client(request(BLOCKED), at=0) == "block rule"
+    flow.mark = Verdict.UNSEEN
+    assert flow.client(request(BLOCKED), at=0) == "accelerate default"

@@ -46,6 +46,22 @@ def test_blocked_in_pieces(lab: Lab, gateway: Gateway, origin: Origin, family: F
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_used_again_behind_a_lost_reset(lab: Lab, gateway: Gateway, origin: Origin, family: Family) -> None:
+    """A server that never got the reset of a blocked flow challenges the next one on the same port (RFC 5961, 4.2); the
+    client's answer to it, a bare RST that no flow of its own goes with, frees the port."""
+    gateway(config(lab))
+    tables = "iptables" if family == 4 else "ip6tables"
+    losing = ["INPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"]
+    with Visitor(lab.client, family) as visitor:
+        lab.server.run([tables, "-A", *losing])
+        assert visitor.ask("blocked.example") == "reset"
+    lab.server.run([tables, "-D", *losing])
+    assert not origin.accepted(0).ended.wait(0.2)
+    with Visitor(lab.client, family, timeout=10, source_port=visitor.port) as again:
+        assert again.ask("allowed.example") == "ok"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_silent_block_never_queues_again(lab: Lab, gateway: Gateway, origin: Origin, family: Family) -> None:
     """A flow that is dropped in silence sends again and again, and none of it enters the queue or gets by."""
     gateway(config(lab))
