@@ -59,6 +59,7 @@ def test_the_core_calls_nothing_of_the_world() -> None:
     ("kernel", {"config", "assemble", "daemon", "replay", "lab", "doctor", "cli"}),
     ("config", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("importers", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
+    ("lists", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("daemon", {"replay", "lab", "doctor", "cli"}),
     ("replay", {"kernel", "daemon", "lab", "doctor", "cli"}),
     ("lab", {"daemon", "replay", "doctor", "cli"}),
@@ -72,7 +73,7 @@ def test_no_room_imports_one_above_it(room: str, above: set[str]) -> None:
 
 @pytest.mark.parametrize(("library", "place"), [
     ("netfilterqueue", "kernel/queue.py"), ("pyroute2", "kernel/links.py"), ("scapy", "replay/captures.py"),
-    ("ahocorasick", "policy/names.py"), ("idna", "policy/names.py"),
+    ("ahocorasick", "policy/names.py"), ("idna", "policy/names.py"), ("marisa_trie", "policy/index.py"),
     ("publicsuffixlist", "policy/suffixes.py"), ("yaml", "importers/adguard.py"),
 ])
 def test_a_library_has_one_door(library: str, place: str) -> None:

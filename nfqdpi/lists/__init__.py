@@ -1,0 +1,1 @@
+"""Where lists come from (``fetch``), where they are kept (``store``), and how they change (``update``)."""
