@@ -1,39 +1,146 @@
-"""The configuration to the parts that it describes: policy and engine."""
+"""The configuration, and what the state directory holds, to the parts that they describe: policy and engine."""
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from math import inf
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from nfqdpi import plugins
 from nfqdpi.config import Config
+from nfqdpi.config import model as keys
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Verdict
+from nfqdpi.lists.compile import compile_lists, in_memory, open_index
+from nfqdpi.policy.clients import ClientGroup, client_names
+from nfqdpi.policy.index import NameIndex
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
+from nfqdpi.policy.overrides import Override
+from nfqdpi.policy.schedule import Schedule, Window
+from nfqdpi.state import State
 
 _ACTIONS = {"accelerate": Verdict.ACCELERATE, "inspect": Verdict.INSPECT, "block": Verdict.BLOCK}
+_BY_HAND = {"allow": Verdict.ACCELERATE, "block": Verdict.BLOCK}
+_LOCAL_TIME = Path("/etc/localtime")
+
+Known = Mapping[str, ClientGroup]  # clients by their names
 
 
-def policy(config: Config) -> Policy:
-    """The rules in order; one without a name is called by its number."""
-    clients = {group.name: tuple(ip_network(client) for client in group.clients) for group in config.group}
-    rules = [
+def policy(config: Config, names: NameIndex | None = None, overrides: Sequence[Override] = (),
+           known: Known | None = None) -> Policy:
+    """The changes by hand, the latest first, then the rules in order; one without a name is called by its number.
+    ``names``: of the lists; ``known``: what ``known_clients`` gives."""
+    known = known or {}
+    groups = {group.name: ClientGroup.of(group.clients, group.interfaces, known) for group in config.group}
+    zone = time_zone(config)
+    schedules = {one.name: Schedule(tuple(map(Window.parse, one.windows)), zone) for one in config.schedule}
+    latest_first = sorted(overrides, key=lambda change: (change.made, change.id), reverse=True)
+    rules = [_by_hand(change, groups, known) for change in latest_first]
+    rules += [
         Rule(
             name=rule.name or f"rule {number}",
-            verdict=Verdict.BLOCK_SILENT if rule.action == "block" and rule.respond == "drop"
-            else _ACTIONS[rule.action],
-            patterns=tuple(Pattern.parse(domain) for domain in rule.domains),
-            clients=tuple(net for group in rule.groups for net in clients[group]) if rule.groups else None,
+            verdict=_verdict(rule),
+            patterns=tuple(map(Pattern.parse, rule.domains)),
+            lists=rule.lists,
+            groups=tuple(groups[group] for group in rule.groups) if rule.groups else None,
+            schedule=schedules[rule.schedule] if rule.schedule else None,
+            limit=rule.limit,
+            log=rule.log,
+            enabled=rule.enabled,
         )
         for number, rule in enumerate(config.rule, 1)
     ]
-    return Policy(rules, _ACTIONS[config.policy.default])
+    return Policy(rules, _ACTIONS[config.policy.default], names, _interface_name)
 
 
-def engine(config: Config) -> Engine:
+def known_clients(config: Config) -> dict[str, ClientGroup]:
+    """The names that clients have. Raises OSError, and ValueError that names file and line."""
+    path = config.clients.names
+    leases = Path(config.clients.leases) if config.clients.leases else None
+    try:
+        return client_names(Path(path).read_text(errors="replace") if path else "",
+                            leases.read_text(errors="replace") if leases and leases.exists() else "")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def lists(config: Config) -> tuple[str, ...]:
+    """The lists that rules name, in the order of the configuration."""
+    named = {name for rule in config.rule for name in rule.lists}
+    return tuple(one.name for one in config.list if one.name in named)
+
+
+def index(config: Config) -> NameIndex | None:
+    """The names of those lists, compiled where that has not been done yet. It may compute for seconds. Raises
+    OSError."""
+    state, named = config.state.directory, lists(config)
+    try:
+        path = compile_lists(state, named)
+    except PermissionError:
+        return in_memory(state, named)
+    return open_index(path) if path else None
+
+
+def current(config: Config, now: float) -> Policy:
+    """The policy with all that the state directory and the files of [clients] add to it, at a moment (seconds since
+    1970). It may compute for seconds. Raises OSError, ValueError and StateError."""
+    state = State(config.state.directory)
+    found = policy(config, index(config), state.overrides(now), known_clients(config))
+    found.set_time(now, spent(found.rules, state.used(day(config, now))))
+    return found
+
+
+def spent(rules: Iterable[Rule], used: Mapping[str, float]) -> frozenset[str]:
+    """The names of the rules whose limit is reached; ``used``: seconds of the day by rule."""
+    return frozenset(rule.name for rule in rules if rule.limit is not None and used.get(rule.name, 0.0) >= rule.limit)
+
+
+def day(config: Config, now: float) -> str:
+    """The day of ``now`` (seconds since 1970), as the state has it: 2026-11-30."""
+    return datetime.fromtimestamp(now, time_zone(config)).date().isoformat()
+
+
+def time_zone(config: Config) -> tzinfo:
+    """Of schedules and days."""
+    if config.policy.time_zone:
+        return ZoneInfo(config.policy.time_zone)
+    try:
+        with _LOCAL_TIME.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
+
+
+def engine(config: Config, by: Policy | None = None) -> Engine:
     """A new engine with every installed classifier. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    return Engine(plugins.load(), policy(config), config.exceptions, limits=limits, strict=inspect.mode == "strict",
-                  simulate=config.simulated)
+    return Engine(plugins.load(), by or policy(config), config.exceptions, limits=limits,
+                  strict=inspect.mode == "strict", simulate=config.simulated)
+
+
+def _verdict(rule: keys.Rule) -> Verdict:
+    return Verdict.BLOCK_SILENT if rule.action == "block" and rule.respond == "drop" else _ACTIONS[rule.action]
+
+
+def _by_hand(change: Override, groups: Known, known: Known) -> Rule:
+    members: tuple[ClientGroup, ...] | None = None
+    if change.client is not None:
+        members = (ClientGroup.of((change.client,), known=known),)
+    elif change.group is not None:
+        members = (groups[change.group],) if change.group in groups else ()
+    patterns = (Pattern.parse(change.pattern),) if change.pattern is not None else ()
+    return Rule(change.name, _BY_HAND[change.action], patterns, groups=members,
+                until=inf if change.until is None else change.until)
+
+
+def _interface_name(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""

@@ -1,48 +1,145 @@
-"""``nfqdpi explain``: what the policy says of a name, without a daemon."""
+"""``nfqdpi explain``: what the policy says of a name, and why, without a daemon."""
 
 from __future__ import annotations
 
+import socket
 import sys
+from datetime import datetime, tzinfo
 from ipaddress import ip_address
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable
-from nfqdpi.config import Config
-from nfqdpi.core.decision import Client
+
+if TYPE_CHECKING:
+    from nfqdpi.assemble import Known
+    from nfqdpi.config import Config
+    from nfqdpi.core.decision import Client
+    from nfqdpi.policy.model import Policy, Ruling
+
+_NOBODY = "0.0.0.0"  # noqa: S104  in no group but those of all addresses
 
 
 @click.command("explain")
 @click.argument("name")
-@click.option("--client", default="0.0.0.0", show_default=True, help="The client's address.")  # noqa: S104  nobody's
+@click.option("--client", default=_NOBODY, show_default=True, metavar="CLIENT",
+              help="Who asks: an address, a MAC address, or a client's name.")
+@click.option("--mac", metavar="MAC", help="The client's MAC address, beside its address.")
+@click.option("--interface", metavar="NAME", help="The interface that the client comes in by.")
+@click.option("--at", metavar="TIME", help='As "2026-11-30 21:30" or, of today, "21:30"; default: now.')
 @config_option
 @json_option
-def command(config: Config, name: str, client: str, *, as_json: bool) -> None:
-    """Would NAME pass? Exit 0: yes, 1: it would be blocked."""
+def command(  # noqa: PLR0913  one for each option
+    config: Config, name: str, *, client: str, mac: str | None, interface: str | None, at: str | None, as_json: bool,
+) -> None:
+    """Would NAME pass? Every rule that is passed over, why, and the one that decides. Exit 0: yes, 1: it would be
+    blocked."""
     from nfqdpi import assemble
+    from nfqdpi.policy.suffixes import registrable
+    from nfqdpi.state import StateError
 
+    name = _name(name)
+    now = _time(at, assemble.time_zone(config))
     try:
-        address = ip_address(client)
-    except ValueError:
-        fail(Exit.USAGE, f"--client: {printable(client)!r} is not an address")
-    host, _, port = name.partition(":")
-    if port.isdecimal():
-        name = host
+        who = _client(client, mac, interface, assemble.known_clients(config))
+        policy = assemble.current(config, now)
+    except ValueError as error:
+        fail(Exit.USAGE, str(error))
+    except PermissionError as error:
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted")
+    except StateError as error:
+        fail(Exit.DEGRADED, str(error))
+    ruling = policy.decide(name, who)
+    told = {
+        "name": name, "domain": registrable(name), "client": str(ip_address(who.address)),
+        "time": datetime.fromtimestamp(now, assemble.time_zone(config)).isoformat(timespec="seconds"),
+        "verdict": ruling.verdict.name.lower(), "rule": ruling.rule, "list": ruling.list,
+        **_matched(config, policy, ruling, name)._asdict(),
+        "passed_over": [{"rule": rule.name, "why": why} for rule, why in policy.passed_over(name, who)],
+        "missing_lists": [one for one in assemble.lists(config) if one not in policy.lists],
+    }
+    if as_json:
+        emit_json(told)
+    else:
+        _print(told)
+    sys.exit(Exit.NO if ruling.verdict.blocks else Exit.OK)
+
+
+class Matched(NamedTuple):
+    """What of the deciding rule matched: one of its patterns, or a line of its list."""
+
+    pattern: str | None = None
+    line: int | None = None
+    text: str | None = None
+
+
+def _matched(config: Config, policy: Policy, ruling: Ruling, name: str) -> Matched:
+    from nfqdpi.lists.lines import line_of
+    from nfqdpi.lists.store import Store
+    from nfqdpi.policy.names import canonical
+
+    if ruling.list is None:
+        rule = next((rule for rule in policy.rules if rule.name == ruling.rule), None)
+        pattern = next((p for p in rule.patterns if p.matches(canonical(name))), None) if rule else None
+        return Matched(str(pattern) if pattern else None)
+    stored = Store(config.state.directory).load(ruling.list)
+    line = line_of(stored, canonical(name)) if stored else None
+    return Matched(str(line.pattern), line.number, line.text) if line else Matched()
+
+
+def _print(told: dict[str, Any]) -> None:
+    for missing in told["missing_lists"]:
+        click.echo(f"list {missing!r} has not been fetched yet: see nfqdpi lists", err=True)
+    for one in told["passed_over"]:
+        click.echo(f"  rule {printable(one['rule'])!r}: {one['why']}")
+    by = f"rule {printable(told['rule'])!r}" if told["rule"] is not None else "no rule matches: [policy] default"
+    if told["line"] is not None:
+        by += f" (list {told['list']}, line {told['line']}: {printable(told['text'])})"
+    elif told["pattern"]:
+        by += f" (pattern {told['pattern']})"
+    domain = f" [{printable(told['domain'])}]" if told["domain"] != told["name"] else ""
+    click.echo(f"{printable(told['name'])}{domain}: {told['verdict']} by {by}")
+
+
+def _name(written: str) -> str:
+    """A name as a browser's address line shows it, without the port."""
+    host, _, port = written.partition(":")
+    name = host if port.isdecimal() else written
     if not name.strip(".") or "/" in name or not name.isprintable():
         fail(Exit.USAGE, f"{printable(name)!r} is not a name")
-    policy = assemble.policy(config)
-    ruling = policy.decide(name, Client(address.packed))
-    passed_over = list(policy.passed_over(name, address.packed))
-    if as_json:
-        emit_json({
-            "name": name, "client": str(address), "verdict": ruling.verdict.name.lower(), "rule": ruling.rule,
-            "pattern": str(ruling.pattern) if ruling.pattern else None,
-            "passed_over": [{"rule": rule.name, "why": why} for rule, why in passed_over],
-        })
-    else:
-        for rule, why in passed_over:
-            click.echo(f"  rule {rule.name!r}: {why}")
-        by = f"rule {ruling.rule!r}" if ruling.rule is not None else "no rule matches: [policy] default"
-        pattern = f" (pattern {ruling.pattern})" if ruling.pattern else ""
-        click.echo(f"{printable(name)}: {ruling.verdict.name.lower()} by {by}{pattern}")
-    sys.exit(Exit.NO if ruling.verdict.blocks else Exit.OK)
+    return name
+
+
+def _time(written: str | None, zone: tzinfo) -> float:
+    """Seconds since 1970 of a time that is written as the clock on the wall shows it."""
+    if written is None:
+        return time()
+    try:
+        today = datetime.now(zone).date().isoformat()
+        shown = datetime.fromisoformat(written if "-" in written else f"{today} {written}")
+    except ValueError:
+        fail(Exit.USAGE, f'--at: {printable(written)!r} is not a time such as "2026-11-30 21:30" or "21:30"')
+    return (shown if shown.tzinfo else shown.replace(tzinfo=zone)).timestamp()
+
+
+def _client(written: str, mac: str | None, interface: str | None, known: Known) -> Client:
+    from nfqdpi.core.decision import Client
+    from nfqdpi.policy.clients import member_of
+
+    group = known.get(written.lower()) or member_of(written)
+    if group is None or any(network.num_addresses > 1 for network in group.networks):
+        fail(Exit.USAGE, f"--client: {printable(written)!r} is not an address, a MAC address or a known client")
+    macs = group.macs
+    if mac is not None:
+        one = member_of(mac)
+        if one is None or not one.macs:
+            fail(Exit.USAGE, f"--mac: {printable(mac)!r} is not a MAC address")
+        macs = one.macs
+    try:
+        index = socket.if_nametoindex(interface) if interface else 0
+    except OSError:
+        fail(Exit.USAGE, f"--interface: no interface is named {printable(interface or '')!r}")
+    address = group.networks[0].network_address if group.networks else ip_address(_NOBODY)
+    return Client(address.packed, next(iter(macs), b""), index)

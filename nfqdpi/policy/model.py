@@ -1,92 +1,175 @@
-"""The policy: rules in order, the first that matches client and name decides."""
+"""The policy: rules in order, the first that matches client, time and name decides.
+
+Sets of rules are masks: bit n is rule n. A name has a mask (patterns, lists), a client has one (groups), the moment has
+one (schedules, limits); the lowest bit that all three share is the rule that decides.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple, TypeVar
 
 from nfqdpi.core.decision import Client
 from nfqdpi.core.verdict import Verdict
+from nfqdpi.policy.clients import ClientGroup
+from nfqdpi.policy.index import NameIndex
 from nfqdpi.policy.names import Pattern, PatternIndex, canonical
+from nfqdpi.policy.schedule import Schedule
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_REMEMBERED = 4096  # clients whose rules are remembered, about 1 MB; and sets of lists, of which there are a handful
 
-_CLIENTS_REMEMBERED = 4096  # addresses whose groups are remembered; about 1 MB
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``verdict`` for names that match any of ``patterns`` (none: every flow, also one without a name), asked for by
-    a client in any of ``clients`` (None: everybody)."""
+    """``verdict`` for names that match any of ``patterns`` or stand on any of ``lists`` (with neither: every flow, also
+    one without a name), asked for by a client in any of ``groups`` (None: everybody), while ``schedule`` is active and
+    before ``until`` (seconds since 1970). A rule with a ``limit`` (seconds a day) matches once that much is used.
+    ``log``: its verdicts are worth an event."""
 
     name: str
     verdict: Verdict
     patterns: tuple[Pattern, ...] = ()
-    clients: tuple[Network, ...] | None = None
+    lists: tuple[str, ...] = ()
+    groups: tuple[ClientGroup, ...] | None = None
+    schedule: Schedule | None = None
+    limit: float | None = None
+    until: float = inf
+    log: bool = True
+    enabled: bool = True
 
-    def covers(self, client: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        return self.clients is None or any(client in network for network in self.clients)
 
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What the policy says of one name: ``rule`` is None where the default spoke."""
+class Ruling(NamedTuple):
+    """What the policy says of one name: ``rule`` is None where the default spoke, ``list`` is the one that the name is
+    on where that made the rule match."""
 
     verdict: Verdict
     rule: str | None = None
     list: str | None = None
-    pattern: Pattern | None = None
+
+
+class _Memo(dict[K, V]):
+    """What a function says of a key, asked once as long as it is remembered."""
+
+    def __init__(self, ask: Callable[[K], V]) -> None:
+        self._ask = ask
+
+    def __missing__(self, key: K) -> V:
+        if len(self) >= _REMEMBERED:
+            del self[next(iter(self))]
+        value = self[key] = self._ask(key)
+        return value
 
 
 class Policy:
-    """Decides names. Never raises on any name."""
+    """Decides names. Never raises on any name. ``interface_name`` gives the name to an interface's index, "" where
+    there is none. Until ``set_time`` is called, no schedule is active and no limit reached.
 
-    def __init__(self, rules: Sequence[Rule] = (), default: Verdict = Verdict.ACCELERATE) -> None:
+    ``revision`` is another object whenever what the policy says has changed; ``lists`` are those that there are."""
+
+    def __init__(self, rules: Sequence[Rule] = (), default: Verdict = Verdict.ACCELERATE,
+                 names: NameIndex | None = None, interface_name: Callable[[int], str] = lambda index: "") -> None:
         self.rules = tuple(rules)
+        self.lists = names.lists if names is not None else ()
         self.default = Ruling(default)
-        self._index = PatternIndex((p, n) for n, rule in enumerate(self.rules) for p in rule.patterns)
-        self._nameless = [n for n, rule in enumerate(self.rules) if not rule.patterns]
-        self._rules_of: dict[bytes, frozenset[int]] = {}
-
-    @property
-    def revision(self) -> object:
-        """Another one whenever what the policy says has changed."""
-        return self
+        self.revision = object()
+        self._names = names
+        self._interface_name = interface_name
+        self._patterns = PatternIndex((p, n) for n, rule in enumerate(self.rules) for p in rule.patterns)
+        self._nameless = self._mask(lambda rule: not rule.patterns and not rule.lists)
+        self._lists = [names.numbers(rule.lists) if names is not None else 0 for rule in self.rules]
+        self._limited = self._mask(lambda rule: rule.limit is not None)
+        self._timely = self._mask(lambda rule: rule.enabled and rule.schedule is None)  # but for the limits
+        self._active = self._timely & ~self._limited
+        self._spent: frozenset[str] = frozenset()
+        self._settled = (-inf, -inf)  # from when to when nothing changes by itself
+        self._rules_of = _Memo(self._for_client)
+        self._listing = _Memo(self._for_lists)
+        self._rulings = _Memo(self._ruling)
 
     def decide(self, name: str | None, client: Client) -> Ruling:
         """The ruling for a name (as the wire had it; None: there was none) that a client asks for."""
-        mine = self._rules_of.get(client.address)
-        if mine is None:
-            mine = self._remember(client.address)
-        first, matched = len(self.rules), None
-        for number in self._nameless:
-            if number in mine:
-                first = number
-                break
-        if name is not None:
-            for number, pattern in self._index.matches(canonical(name)):
-                if number < first and number in mine:
-                    first, matched = number, pattern
-        if first == len(self.rules):
+        rules, lists = self._naming(name)
+        hits = (rules | self._listing[lists]) & self._rules_of[client] & self._active
+        if not hits:
             return self.default
-        rule = self.rules[first]
-        return Ruling(rule.verdict, rule.name, None, matched)
+        first = hits & -hits
+        return self._rulings[first, 0 if rules & first else lists]
 
-    def passed_over(self, name: str | None, client: bytes) -> Iterator[tuple[Rule, str]]:
+    def uses(self, name: str | None, client: Client) -> tuple[Rule, ...]:
+        """The rules on whose limits the client's time with this name counts, reached or not: those that are in force by
+        their schedules, match, and are above the first rule that decides without a limit."""
+        rules, lists = self._naming(name)
+        hits = (rules | self._listing[lists]) & self._rules_of[client] & self._timely
+        unlimited = hits & ~self._limited
+        above = (unlimited & -unlimited) - 1
+        counted = hits & self._limited & above
+        return tuple(rule for number, rule in enumerate(self.rules) if counted >> number & 1)
+
+    def passed_over(self, name: str | None, client: Client) -> Iterator[tuple[Rule, str]]:
         """For ``explain``: each rule above the deciding one, with why it did not decide."""
-        mine = self._rules_of.get(client) or self._remember(client)
-        matching = {n for n, _ in self._index.matches(canonical(name))} if name is not None else set()
+        rules, lists = self._naming(name)
+        by_name, by_client = rules | self._listing[lists], self._rules_of[client]
         for number, rule in enumerate(self.rules):
-            by_name = not rule.patterns or number in matching
-            if by_name and number in mine:
+            bit = 1 << number
+            if by_name & by_client & self._active & bit:
                 return
-            yield rule, "the name does not match" if not by_name else "the client is in none of its groups"
+            if not rule.enabled:
+                yield rule, "it is not enabled"
+            elif not by_name & bit:
+                yield rule, "the name does not match"
+            elif not by_client & bit:
+                yield rule, "the client is in none of its groups"
+            elif not self._timely & bit:
+                yield rule, "it has ended" if self._settled[0] >= rule.until else "its schedule is not active"
+            else:
+                yield rule, "its limit is not reached"
 
-    def _remember(self, client: bytes) -> frozenset[int]:
-        address = ipaddress.ip_address(client)
-        mine = frozenset(n for n, rule in enumerate(self.rules) if rule.covers(address))
-        if len(self._rules_of) >= _CLIENTS_REMEMBERED:
-            self._rules_of.pop(next(iter(self._rules_of)))
-        self._rules_of[client] = mine
-        return mine
+    def set_time(self, now: float, spent: frozenset[str] = frozenset()) -> bool:
+        """``now`` in seconds since 1970; ``spent``: the names of the rules whose limits are reached today. True where
+        what the policy says has changed."""
+        since, until = self._settled
+        if since <= now < until and spent == self._spent:
+            return False
+        schedules = {rule.schedule: rule.schedule.active(now) for rule in self.rules if rule.schedule is not None}
+        self._timely = self._mask(lambda rule: rule.enabled and now < rule.until and (
+            rule.schedule is None or schedules[rule.schedule]))
+        active = self._timely & self._mask(lambda rule: rule.limit is None or rule.name in spent)
+        self._settled, self._spent = (now, self.next_change(now)), spent
+        if active == self._active:
+            return False
+        self._active, self.revision = active, object()
+        return True
+
+    def next_change(self, now: float) -> float:
+        """When what it says may change next by itself, in seconds since 1970; infinity where it never does."""
+        schedules = {rule.schedule for rule in self.rules if rule.enabled and rule.schedule is not None}
+        return min((*(schedule.next_edge(now) for schedule in schedules),
+                    *(rule.until for rule in self.rules if rule.until > now)), default=inf)
+
+    def _naming(self, name: str | None) -> tuple[int, int]:
+        """The rules that match the name without their lists, and the lists that it stands on."""
+        if name is None:
+            return self._nameless, 0
+        name = canonical(name)
+        return self._nameless | self._patterns.matches(name), 0 if self._names is None else self._names.lists_of(name)
+
+    def _for_client(self, client: Client) -> int:
+        interface = self._interface_name(client.interface) if client.interface else ""
+        return self._mask(lambda rule: rule.groups is None or any(g.contains(client, interface) for g in rule.groups))
+
+    def _for_lists(self, lists: int) -> int:
+        return sum(1 << number for number, named in enumerate(self._lists) if named & lists)
+
+    def _ruling(self, of: tuple[int, int]) -> Ruling:
+        first, lists = of
+        number = first.bit_length() - 1
+        rule, on = self.rules[number], lists & self._lists[number]
+        return Ruling(rule.verdict, rule.name, self.lists[(on & -on).bit_length() - 1] if on else None)
+
+    def _mask(self, of: Callable[[Rule], bool]) -> int:
+        return sum(1 << number for number, rule in enumerate(self.rules) if of(rule))

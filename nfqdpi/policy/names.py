@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv6Address
+from typing import assert_never
 
 import ahocorasick
 import idna
@@ -42,6 +43,20 @@ class Pattern:
     def __str__(self) -> str:
         return f"{self.kind}{self.text}" + ("*" if self.kind is Kind.SUBSTRING else "")
 
+    def matches(self, name: str) -> bool:
+        """True of a canonical name that the pattern covers. For one or two; an index asks many at once."""
+        match self.kind:
+            case Kind.TREE:
+                return name == self.text or name.endswith("." + self.text)
+            case Kind.EXACT:
+                return name == self.text
+            case Kind.BELOW:
+                return name.endswith("." + self.text)
+            case Kind.SUBSTRING:
+                return self.text in name
+            case other:
+                assert_never(other)
+
 
 def _a_labels(name: str, written: str) -> str:
     if not name.isascii():
@@ -68,52 +83,67 @@ def _ipv6(name: str) -> str:
 def canonical(name: str) -> str:
     """A name from the wire as patterns see it: lower case, no trailing dot, A-labels where it was written in UTF-8, the
     short form of an IPv6 literal."""
-    name = name.lower().removesuffix(".")
+    name = name.lower()
+    if name[-1:] == ".":
+        name = name[:-1]
     if not name.isascii():
         try:
             return idna.encode(name, uts46=True).decode()
         except idna.IDNAError:
             return name  # matches nothing but a substring, which is what an impossible name deserves
-    return _ipv6(name) or name
+    return _ipv6(name) or name if ":" in name else name
+
+
+class Words:
+    """Texts anywhere in a name, each with a mask: one pass of an automaton, however many there are."""
+
+    def __init__(self, masks: Mapping[str, int]) -> None:
+        self._automaton = ahocorasick.Automaton()
+        for text, mask in masks.items():
+            self._automaton.add_word(text, mask)
+        self._automaton.make_automaton()
+
+    def find(self, name: str) -> int:
+        """The masks of all texts in the name, together."""
+        found = 0
+        for _, mask in self._automaton.iter(name):
+            found |= mask
+        return found
 
 
 class PatternIndex:
-    """Many patterns, each with the number of its rule: which rules match a name?
+    """Many patterns, each with the number of its rule: which rules have one that matches a name?
 
-    One dictionary probe a label and kind, and one pass of an automaton for all the substrings together, however
-    many patterns there are.
+    Every suffix of a pattern's name is a key, so that the walk from a name's last label ends with the first label that
+    no pattern has: two or three probes for most names, however many patterns there are.
     """
 
     def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
-        self._by_name: dict[tuple[Kind, str], list[int]] = {}
-        substrings: dict[str, list[int]] = {}
+        self._suffixes: dict[str, tuple[int, int]] = {}  # to rules of the name itself, and of those below it
+        words: dict[str, int] = {}
         for pattern, rule in patterns:
+            bit = 1 << rule
             if pattern.kind is Kind.SUBSTRING:
-                substrings.setdefault(pattern.text, []).append(rule)
-            else:
-                self._by_name.setdefault((pattern.kind, pattern.text), []).append(rule)
-        self._words: ahocorasick.Automaton | None = None
-        if substrings:
-            self._words = ahocorasick.Automaton()
-            for text, rules in substrings.items():
-                self._words.add_word(text, (text, rules))
-            self._words.make_automaton()
+                words[pattern.text] = words.get(pattern.text, 0) | bit
+                continue
+            labels = pattern.text.split(".")
+            for n in range(1, len(labels)):
+                self._suffixes.setdefault(".".join(labels[n:]), (0, 0))
+            here, below = self._suffixes.get(pattern.text, (0, 0))
+            self._suffixes[pattern.text] = (here | bit * (pattern.kind is not Kind.BELOW),
+                                            below | bit * (pattern.kind is not Kind.EXACT))
+        self._words = Words(words) if words else None
 
-    def matches(self, name: str) -> Iterator[tuple[int, Pattern]]:
-        """(rule number, pattern) for every pattern that matches the canonical name; in no order."""
-        probe = self._by_name.get
-        suffix = name
-        whole = True
+    def matches(self, name: str) -> int:
+        """A mask with a bit set for the number of every rule that has a pattern for the canonical name."""
+        found = 0 if self._words is None else self._words.find(name)
+        suffixes = self._suffixes
+        dot = len(name)
         while True:
-            for kind in (Kind.TREE, Kind.EXACT if whole else Kind.BELOW):
-                for rule in probe((kind, suffix), ()):
-                    yield rule, Pattern(kind, suffix)
-            whole = False
-            dot = suffix.find(".")
+            dot = name.rfind(".", 0, dot)
+            rules = suffixes.get(name[dot + 1 :])
+            if rules is None:
+                return found
             if dot < 0:
-                break
-            suffix = suffix[dot + 1 :]
-        if self._words is not None:
-            for _, (text, rules) in self._words.iter(name):
-                for rule in rules:
-                    yield rule, Pattern(Kind.SUBSTRING, text)
+                return found | rules[0]
+            found |= rules[1]

@@ -16,6 +16,7 @@ from nfqdpi.core.decision import Client, Decision, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.policy.clients import ClientGroup
 from nfqdpi.policy.model import Policy, Rule, Ruling
 from nfqdpi.policy.names import Pattern
 from tests.builders import (
@@ -291,9 +292,9 @@ def test_no_flow_at_all() -> None:
 
 def test_a_rule_without_names_decides_all(six: bool) -> None:
     """A rule for certain clients needs no name to decide, whatever the protocol."""
-    clients = (ip_network("fd00::/64"), ip_network("10.0.0.0/24"))
+    kids = ClientGroup((ip_network("fd00::/64"), ip_network("10.0.0.0/24")))
     for data in (JUNK, hello(None), HELLO):
-        judge = Engine(CLASSIFIERS, Policy([Rule("kids", Verdict.BLOCK, (), clients)]), OPEN)
+        judge = Engine(CLASSIFIERS, Policy([Rule("kids", Verdict.BLOCK, groups=(kids,))]), OPEN)
         flow = Talk(judge, six)
         assert [flow.opens(), flow.client(data)] == [OPENING, "block rule"]
 

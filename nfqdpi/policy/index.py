@@ -1,0 +1,124 @@
+"""The names of all lists in one compiled form that every worker maps: which lists have a name?
+
+The names stand reversed and with a dot behind them in one marisa trie, so that a name's prefixes in the trie are
+itself and the domains above it, label by label. Beside the trie an array says of each of its ids which *class* the
+name is of: names that stand on the same lists in the same way share one. A class is two masks, for the name itself
+and for the names below it. In a mask, bit n says that list n has the name, and bit n + number of lists that an
+exception takes it out of list n.
+
+All of it is one buffer, to be mapped from a file: HEADER, facts (JSON), trie, classes; each from a multiple of 8.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import marisa_trie
+
+from nfqdpi.policy.formats import Parsed
+from nfqdpi.policy.names import Kind, Words
+
+FORMAT = 1  # part of whatever tells compiled forms apart: another number where the same lists give other bytes
+
+_MAGIC = b"nfqdpi\x00\x01"
+_HEADER = struct.Struct("=8sI4xQQQ")  # magic, CRC-32 of all behind the header, then the three parts' lengths
+
+
+def build(lists: Mapping[str, Parsed]) -> bytes:
+    """The compiled form of the lists, by name; the order is that of their bits."""
+    below_shift = 2 * len(lists)
+    masks: dict[str, int] = {}  # here | below << below_shift
+    words: dict[str, int] = {}
+    for number, parsed in enumerate(lists.values()):
+        for entries, bit in ((parsed.blocked, 1 << number), (parsed.excepted, 1 << number + len(lists))):
+            for kind in Kind:
+                into = words if kind is Kind.SUBSTRING else masks
+                here, below = bit * (kind is not Kind.BELOW), bit * (kind in (Kind.TREE, Kind.BELOW))
+                _add(into, entries[kind].names, here | below << below_shift)
+    classes = [mask for mask, _ in Counter(masks.values()).most_common()]
+    low = (1 << below_shift) - 1
+    facts = {"lists": list(lists), "words": words, "classes": [(mask & low, mask >> below_shift) for mask in classes]}
+    trie = marisa_trie.Trie(map(_key, masks))
+    return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), _classes_of(trie, masks, classes))
+
+
+def _add(into: dict[str, int], texts: Sequence[str], mask: int) -> None:
+    if not into:
+        into.update(dict.fromkeys(texts, mask))  # the first list, often the only large one, at a quarter of the time
+        return
+    old = into.get
+    for text in texts:
+        into[text] = old(text, 0) | mask
+
+
+def _classes_of(trie: marisa_trie.Trie, masks: Mapping[str, int], classes: Sequence[int]) -> array[int]:
+    """The number of each name's class, by the name's id in the trie."""
+    numbers = {mask: number for number, mask in enumerate(classes)}
+    found = array("I", bytes(4 * len(masks)))
+    for text, mask in masks.items():
+        if number := numbers[mask]:  # most names are of class 0, and asking the trie is slow
+            found[trie.key_id(_key(text))] = number
+    return found
+
+
+def _key(text: str) -> str:
+    return text[::-1] + "."
+
+
+def _pack(facts: bytes, trie: bytes, classes: array[int]) -> bytes:
+    parts = (facts, trie, classes.tobytes())
+    body = b"".join(part + bytes(-len(part) % 8) for part in parts)
+    return _HEADER.pack(_MAGIC, zlib.crc32(body), *map(len, parts)) + body
+
+
+def is_whole(buffer: bytes | memoryview) -> bool:
+    """True of what ``build`` has made, and nothing of it is missing or changed."""
+    if len(buffer) < _HEADER.size:
+        return False
+    magic, crc, *_ = _HEADER.unpack_from(buffer)
+    return bool(magic == _MAGIC and zlib.crc32(memoryview(buffer)[_HEADER.size :]) == crc)
+
+
+class NameIndex:
+    """Answers from a buffer that ``build`` has made, and that is whole. The buffer must live as long."""
+
+    def __init__(self, buffer: bytes | memoryview) -> None:
+        view = memoryview(buffer)
+        _, _, *lengths = _HEADER.unpack_from(view)
+        parts = []
+        start = _HEADER.size
+        for length in lengths:
+            parts.append(view[start : start + length])
+            start += length + -length % 8
+        facts = json.loads(bytes(parts[0]))
+        self._trie = marisa_trie.Trie()
+        self._trie.map(parts[1])
+        self._class_of = parts[2].cast("I")
+        self._classes: list[tuple[int, int]] = [(here, below) for here, below in facts["classes"]]
+        self._words = Words(facts["words"]) if facts["words"] else None
+        self.lists: tuple[str, ...] = tuple(facts["lists"])
+        self._listed = (1 << len(self.lists)) - 1
+
+    def __len__(self) -> int:
+        """How many names there are, substrings apart."""
+        return len(self._class_of)
+
+    def lists_of(self, name: str) -> int:
+        """A mask with a bit set for every list that has the canonical name, and no exception of its own for it."""
+        found = 0 if self._words is None else self._words.find(name)
+        if name.isascii():  # all in the trie are, and what is not may have no UTF-8
+            key = name[::-1] + "."
+            for prefix, number in self._trie.iter_prefixes_with_ids(key):
+                here, below = self._classes[self._class_of[number]]
+                found |= here if len(prefix) == len(key) else below
+        return found and found & ~(found >> len(self.lists)) & self._listed
+
+    def numbers(self, lists: Iterable[str]) -> int:
+        """The mask of these lists; one that is not in here has no names."""
+        wanted = set(lists)
+        return sum(1 << number for number, name in enumerate(self.lists) if name in wanted)
