@@ -77,19 +77,14 @@ class Store:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Writing]:
-        """Nobody else writes this list meanwhile; who comes second, waits."""
+        """Its folder, alone."""
         folder = self._root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Writing(folder, lock)
-        finally:
-            os.close(lock)
+        with alone(folder):
+            yield Writing(folder)
 
     def remove(self, name: str) -> None:
         """Forget all about a list."""
-        with self.writing(name):
+        with alone(self._root / name):
             shutil.rmtree(self._root / name)
 
     def _first_line(self, name: str, file_name: str, kind: type[T]) -> T | None:
@@ -103,27 +98,44 @@ class Store:
 class Writing:
     """The folder of a list while it is ours alone."""
 
-    def __init__(self, folder: Path, descriptor: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._descriptor = descriptor
 
     def put(self, facts: Facts, text: bytes) -> None:
         """Make this the version."""
-        self._replace("list", msgspec.json.encode(facts) + b"\n", text)
+        replace(self._folder / "list", msgspec.json.encode(facts) + b"\n", text)
 
     def note(self, attempt: Attempt) -> None:
         """Make this the last attempt."""
-        self._replace("attempt", msgspec.json.encode(attempt) + b"\n")
+        replace(self._folder / "attempt", msgspec.json.encode(attempt) + b"\n")
 
-    def _replace(self, name: str, *parts: bytes) -> None:
-        """Written beside, forced to the disk, renamed: what is there is whole at every moment."""
-        beside = self._folder / "new"
-        with beside.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(self._folder / name)
-        os.fsync(self._descriptor)
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else is in here meanwhile; who comes second, waits. A kill lets the next one in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def replace(path: Path, *parts: bytes) -> None:
+    """The file's new content, written beside, forced to the disk, renamed: what is there is whole at every moment. To
+    be done alone."""
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _decoded(line: bytes, kind: type[T]) -> T | None:

@@ -1,0 +1,156 @@
+"""``nfqdpi lists update|add|rm``: what changes lists, and has the daemon take the change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.config import Config, ConfigError
+from nfqdpi.policy.formats import Format
+
+if TYPE_CHECKING:
+    from nfqdpi.config.model import DomainList
+    from nfqdpi.lists.update import Result
+
+_STEPS = 1000  # of the progress bar, for each list
+
+format_option = click.option("--format", "form", type=click.Choice(["auto", *map(str, Format)]), default="auto",
+                             show_default=True)
+
+
+@click.command("update")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@config_option
+@json_option
+def update(config: Config, names: tuple[str, ...], *, as_json: bool) -> None:
+    """Ask the sources now (of all lists, or of these) and have the daemon take what is new. Exit 1: a new version was
+    refused, or did not come; the old one stays."""
+    if unknown := set(names) - {source.name for source in config.list}:
+        fail(Exit.USAGE, *(f"no list is named {name!r}" for name in sorted(unknown)))
+    if not config.list:
+        click.echo("nfqdpi: no list is configured", err=True)
+    chosen = [source for source in config.list if not names or source.name in names]
+    results = _updated(chosen, config)
+    for result in results:
+        if as_json:
+            emit_json({"name": result.name, "outcome": result.outcome, "problem": result.problem,
+                       "names": result.facts.names if result.facts else 0})
+        else:
+            _tell(result)
+    if any(result.outcome == "new" for result in results):
+        _have_reloaded(config)
+    sys.exit(Exit.NO if any(result.problem for result in results) else Exit.OK)
+
+
+def _updated(sources: Sequence[DomainList], config: Config) -> list[Result]:
+    from nfqdpi.lists.store import Store
+    from nfqdpi.lists.update import update as renew
+
+    results: list[Result] = []
+    with click.progressbar(length=len(sources) * _STEPS, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        def progress(name: str, share: float) -> None:
+            bar.label = name
+            bar.update(int((len(results) + share) * _STEPS) - bar.pos)
+
+        with permitted():
+            for result in renew(sources, Store(config.state.directory), progress):
+                results.append(result)
+                progress(result.name, 0.0)
+    return results
+
+
+def _tell(result: Result) -> None:
+    if result.problem:
+        stays = "there is no version of it yet" if result.facts is None else "the old version stays"
+        click.echo(f"nfqdpi: {result.name}: refused: {printable(result.problem)}; {stays}", err=True)
+    elif result.facts is not None:
+        refused = f", {result.facts.refused} lines refused" if result.facts.refused else ""
+        click.echo(f"{result.name}: {result.outcome}: {result.facts.names} names ({result.facts.form}){refused}")
+
+
+@click.command("add")
+@click.argument("name")
+@click.argument("source", metavar="PATH-OR-URL")
+@format_option
+@config_option
+def add(config: Config, name: str, source: str, form: str) -> None:
+    """Write a list into conf.d/lists.toml beside the configuration, and fetch it. Exit 1: it is configured now, but
+    there is nothing that could be used."""
+    from nfqdpi.lists import entries
+
+    is_url = source.lower().startswith(("http://", "https://"))
+    entry = {"name": name, **({"url": source} if is_url else {"path": str(Path(source).absolute())})}
+    with _changing():
+        config = entries.add(_config_path(), entry if form == "auto" else {**entry, "format": form})
+    click.echo(f"{name}: added to {entries.path_beside(_config_path())}")
+    results = _updated([one for one in config.list if one.name == name], config)
+    for result in results:
+        _tell(result)
+    _have_reloaded(config)
+    sys.exit(Exit.NO if any(result.problem for result in results) else Exit.OK)
+
+
+@click.command("rm")
+@click.argument("name")
+@config_option
+def rm(config: Config, name: str) -> None:
+    """Take a list that 'lists add' has added out again, with what is stored of it."""
+    from nfqdpi.lists import entries
+    from nfqdpi.lists.store import Store
+
+    with _changing():
+        config = entries.remove(_config_path(), name)
+    with permitted():
+        Store(config.state.directory).remove(name)
+    click.echo(f"{name}: removed")
+    _have_reloaded(config)
+
+
+def _config_path() -> Path:
+    path: Path = click.get_current_context().params["config_path"]
+    return path
+
+
+@contextmanager
+def _changing() -> Iterator[None]:
+    """What is wrong with a change of the configuration, as exit code 2."""
+    from nfqdpi.lists.entries import EntryError
+
+    try:
+        with permitted():
+            yield
+    except ConfigError as error:
+        fail(Exit.USAGE, *error.problems)
+    except EntryError as error:
+        fail(Exit.USAGE, str(error))
+
+
+@contextmanager
+def permitted() -> Iterator[None]:
+    """What may not be read or written, as exit code 4."""
+    try:
+        yield
+    except PermissionError as error:
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted")
+
+
+def _have_reloaded(config: Config) -> None:
+    """Where a daemon runs, it takes the change now; where none does, at its next start."""
+    from nfqdpi.daemon.control import NotRunning, ask
+
+    try:
+        reply = ask(config.control.socket, "reload")
+    except NotRunning:
+        return
+    except PermissionError:
+        reply = {"error": "its control socket is its owner's"}
+    if "error" in reply:
+        click.echo(f"nfqdpi: the running daemon has not taken it: {printable(str(reply['error']))}", err=True)
+    else:
+        click.echo("nfqdpi: the running daemon has taken it", err=True)
