@@ -21,6 +21,7 @@ _COMMANDS = {
     "stats": ("stats", "Counters of the running daemon."),
     "explain": ("explain", "What the policy says of a name, and why."),
     "replay": ("replay", "Run the engine over capture files."),
+    "lists": ("lists", "Lists of names: where from, how old; update, check, add, remove."),
     "config": ("config", "Check and show the configuration."),
     "plugins": ("plugins", "The classifiers that are installed."),
     "doctor": ("doctor", "What this machine lacks, and how to mend it."),
