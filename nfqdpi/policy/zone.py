@@ -83,12 +83,9 @@ class Zone:
         return owner.lower() if owner.endswith(".") else f"{owner.lower()}.{self._origin}"
 
     def _below_apex(self, owner: str) -> str:
-        """The name that an owner stands for: it is written as one below the zone's own."""
+        """The name that an owner stands for: it is written as one below the zone's own, or below the root where nothing
+        tells what the zone is called."""
         absolute = self._absolute(owner)
-        if not self._apex:
-            if owner.endswith("."):
-                raise ValueError("an absolute name in a zone of which neither $ORIGIN nor SOA tells the name")
-            return absolute.removesuffix(".")
         if not absolute.endswith(f".{self._apex}"):
-            raise ValueError(f"not below {self._apex[:60]}")
+            raise ValueError("no name below the zone's own")
         return absolute.removesuffix(f".{self._apex}")

@@ -166,15 +166,24 @@ def test_rpz() -> None:
         21: "rpz-ip looks at addresses or servers, not at the name",
         22: "CNAME walled.example.net. is an answer of its own, which blocks nothing",
         23: "A 192.0.2.1 is an answer of its own, which blocks nothing",
-        24: "not below rpz.example.",
+        24: "no name below the zone's own",
         25: "$INCLUDE is not followed",
     }
 
 
 def test_a_zone_that_does_not_tell_its_name() -> None:
-    """Relative names are the names; absolute ones could be anything."""
-    parsed = read(b"@ SOA a. b. 1 2 3 4 5\na.example CNAME .\nb.example. CNAME .\n", Format.RPZ)
-    assert (blocked(parsed), refused(parsed)) == (["=a.example"], [3])
+    """Is taken for the root: a name is the same with a dot at its end."""
+    parsed = read(b"@ SOA . . (1 1 1 1 10800)\na.example CNAME .\nb.example. CNAME .\n*.b.example. CNAME .\n@ A ::\n"
+                  b"* CNAME .\n*.c.example CNAME *.c.example.\n", Format.RPZ)
+    assert (blocked(parsed), excepted(parsed), refused(parsed)) == (
+        ["=a.example", "=b.example", "*.b.example"], ["*.c.example"], [5, 6])
+
+
+def test_a_zone_that_tells_its_name_by_its_authority() -> None:
+    """An absolute name is one below the SOA's."""
+    parsed = read(b"rpz.example. SOA a. b. 1 2 3 4 5\na.example.rpz.example. CNAME .\nb.example CNAME .\n"
+                  b"c.example. CNAME .\n", Format.RPZ)
+    assert (blocked(parsed), refused(parsed)) == (["=a.example", "=b.example"], [4])
 
 
 def test_a_parenthesis_that_nothing_closes() -> None:
