@@ -23,6 +23,7 @@ _COMMANDS = {
     "replay": ("replay", "Run the engine over capture files."),
     "lists": ("lists", "Lists of names: where from, how old; update, check, add, remove."),
     "config": ("config", "Check and show the configuration."),
+    "import": ("import_", "The policy of Pi-hole, AdGuard Home or OpenSync as a configuration."),
     "plugins": ("plugins", "The classifiers that are installed."),
     "doctor": ("doctor", "What this machine lacks, and how to mend it."),
     "lab": ("lab", "A real gateway in network namespaces, with real clients and servers."),
