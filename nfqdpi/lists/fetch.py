@@ -133,6 +133,7 @@ class _Redirects(request.HTTPRedirectHandler):
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str,
     ) -> request.Request | None:
         if req.type == "https" and not newurl.startswith("https:"):
+            fp.close()
             raise SourceError(f"redirected from https to {newurl[:200]}")  # where anybody on the way could write it
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

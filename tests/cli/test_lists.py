@@ -50,6 +50,13 @@ def test_update_says_what_became_of_each(config: Path) -> None:
     assert call("update", "adds", "-c", config).exit_code == 2
 
 
+def test_update_without_a_list(tmp_path: Path) -> None:
+    """There is nothing to do, and that is said."""
+    (tmp_path / "empty.toml").touch()
+    result = call("update", "-c", tmp_path / "empty.toml")
+    assert (result.exit_code, result.stderr) == (0, "nfqdpi: no list is configured\n")
+
+
 def test_ls(config: Path) -> None:
     """A list that was never asked for, one that is good, and one whose new version was refused."""
     assert [(row["name"], row["state"], row["due_in"]) for row in rows(call("ls", "--json", "-c", config))] == [
@@ -134,12 +141,14 @@ def test_a_wrong_change_changes_nothing(config: Path) -> None:
     before = own.read_text()
     for args, why in ((("add", "ads", "/x"), "another list is named 'ads'"), (("add", "a/b", "/x"), f"{own}:6"),
                       (("rm", "more"), f"{config.parent}/conf.d/z.toml:3: rule[1].lists: no list is named 'more'"),
-                      (("rm", "ads"), f"{own} has no list named 'ads'"), (("add", "x", "/\udcff"), "not UTF-8")):
+                      (("rm", "ads"), f"{own} has no list named 'ads'"), (("add", "x", "/\udcff"), "not UTF-8"),
+                      (("add", "x", "/\x7f"), "would not be TOML")):
         result = call(*args, "-c", config)
         assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
         assert own.read_text() == before
-    own.write_text('list = [{name = "more", path = "/x"}]\n')
-    assert "edit it there" in call("rm", "more", "-c", config).stderr
+    for text in ('list = [{name = "more", path = "/x"}]\n', f'{before}[policy]\ndefault = "block"\n'):
+        own.write_text(text)
+        assert "edit it there" in call("rm", "more", "-c", config).stderr
 
 
 @contextmanager

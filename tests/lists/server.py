@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -14,8 +16,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Server:
     """``answers``: a path's answer; ``asked``: the requests that came, each with its headers."""
 
-    def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
+    def __init__(self, scheme: str, port: int) -> None:
+        self.base = f"{scheme}://127.0.0.1:{port}"
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
 
@@ -41,8 +43,8 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A server on a port that was free."""
+def serving(certificate: Path | None = None) -> Iterator[Server]:
+    """A server on a port that was free; with a certificate (and its key, in one file), by TLS."""
 
     class Request(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -52,8 +54,16 @@ def serving() -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Request) as web:
-        server = Server(web.server_port)
+    class Web(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # a client that hangs up is what some tests are about
+
+    with Web(("127.0.0.1", 0), Request) as web:
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            web.socket = tls.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
+        server = Server("https" if certificate else "http", web.server_port)
         thread = threading.Thread(target=web.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import socket
+import subprocess
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from nfqdpi.config.model import DomainList
 from nfqdpi.lists import fetch as fetching
 from nfqdpi.lists.fetch import Fetched, Seen, SourceError, fetch, stamp
-from tests.lists.server import Server
+from tests.lists.server import Server, serving
 
 LIST = b"".join(b"0.0.0.0 name%d.example\n" % n for n in range(20_000))
 
@@ -112,6 +113,22 @@ def test_redirects(server: Server) -> None:
     assert problem(server.redirect("/round", "/round")).startswith("the server answers 302")
     assert "ftp" in problem(server.redirect("/ftp", "ftp://127.0.0.1/ads"))
     assert problem(server.redirect("/file", "file:///etc/hosts"))
+
+
+def test_a_redirect_does_not_leave_tls(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What https has promised, nobody on the way takes back; a certificate that nobody knows is the reason."""
+    pem = tmp_path / "server.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-subj", "/CN=list", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", pem, "-out",
+                    tmp_path / "cert"], check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + (tmp_path / "cert").read_bytes())
+    with serving(pem) as safe:
+        safe.give("/ads", LIST)
+        assert "certificate" in problem(safe.base + "/ads")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+        assert get(safe.redirect("/old", "/ads")) == get(safe.base + "/ads")
+        assert problem(safe.redirect("/plain", server.give("/ads", LIST))) == (
+            f"redirected from https to {server.base}/ads")
 
 
 def test_a_server_that_is_slow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
