@@ -10,11 +10,17 @@ import click
 
 from nfqdpi import __version__
 
-# Command -> (module below nfqdpi.cli, one line for the list of commands). The line stands here too, so that
-# ``nfqdpi --help`` imports none of them.
+# Command -> (module below nfqdpi.cli, one line for the list of commands). The command is the module's ``command``, or
+# what is named behind a colon. The line stands here too, so that ``nfqdpi --help`` imports none of them.
 _COMMANDS = {
     "run": ("run", "Run the gateway: rules, workers, control socket."),
     "status": ("status", "Is the daemon up, and does it judge traffic?"),
+    "reload": ("reload", "Put the configuration as it is now in force, without a stop."),
+    "block": ("by_hand:block", "Block a name, a client or a group at once, for a time if you like."),
+    "allow": ("by_hand:allow", "Let a name pass at once, whatever rules say."),
+    "pause": ("by_hand:pause", "Let everything pass: for everybody, a client or a group."),
+    "resume": ("by_hand:resume", "End a pause."),
+    "overrides": ("by_hand:overrides", "The changes by hand that are in force; take one back."),
     "rules": ("rules", "Render, install, check and remove the firewall rules."),
     "marks": ("marks", "List, set, clear, flush and watch conntrack marks."),
     "flows": ("flows", "The kernel's tracked flows, with names and verdicts."),
@@ -37,8 +43,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"nfqdpi.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"nfqdpi.cli.{module}"), attribute or "command")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import click
+import msgspec
 
-from nfqdpi.cli.common import Exit, config_option, fail, need, simulate_option
+from nfqdpi.cli.common import DEFAULT_CONFIG, Exit, config_option, fail, need, simulate_option
 from nfqdpi.config import Config
 
 
@@ -15,7 +17,11 @@ from nfqdpi.config import Config
 @simulate_option
 @click.option("--no-rules", is_flag=True, help="Leave the firewall alone: the rules are somebody else's.")
 def command(config: Config, *, no_rules: bool) -> None:
-    """Run the gateway in this network namespace until SIGTERM: workers, then rules, then "ready" on stderr."""
+    """Run the gateway in this network namespace until SIGTERM: workers, then rules, then "ready" on stderr.
+
+    SIGHUP reloads the configuration."""
+    from nfqdpi.config import load
+    from nfqdpi.daemon.governor import PolicyError
     from nfqdpi.daemon.pool import PoolError
     from nfqdpi.daemon.supervisor import Supervisor
     from nfqdpi.kernel.firewall import FirewallError
@@ -26,15 +32,22 @@ def command(config: Config, *, no_rules: bool) -> None:
     ours = range(config.queue.first, config.queue.first + config.worker_count)
     if taken := [queue for number, queue in queues().items() if number in ours]:
         fail(Exit.NO, *(f"queue {queue.number} is owned by process {queue.owner or 'unknown'}" for queue in taken))
+    path: Path = click.get_current_context().params["config_path"]
+
+    def read() -> Config:
+        again = load(path, required=path != DEFAULT_CONFIG)
+        simulated = msgspec.structs.replace(again.fail, simulate=config.fail.simulate)  # the command line may say it
+        return msgspec.structs.replace(again, fail=simulated)
+
     try:
-        supervisor = Supervisor(config, with_rules=not no_rules, say=_say)
+        supervisor = Supervisor(config, read=read, with_rules=not no_rules, say=_say)
     except OSError as error:
         fail(Exit.USAGE, f"[events] file: {error.filename}: {error.strerror}")
     try:
         asyncio.run(supervisor.run())
     except OSError as error:
         fail(Exit.NO, f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (PoolError, FirewallError) as error:
+    except (PolicyError, PoolError, FirewallError) as error:
         fail(Exit.NO, str(error))
 
 

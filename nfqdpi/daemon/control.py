@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ VERSION = 1
 
 _LONGEST_REQUEST = 65536  # bytes
 _PATIENCE = 10.0  # s that a client may take for its next request, or to take a reply
+_WORK = 300.0  # s that the daemon may take for a reply: a reload may have millions of names to compile
 _MOST_CLIENTS = 32
 
 
@@ -36,7 +37,7 @@ def ask(path: str, command: str) -> dict[str, Any]:
         raise NotRunning("[control] socket is switched off")
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(_PATIENCE)
+            client.settimeout(_WORK)
             client.connect(path)
             client.sendall(msgspec.json.encode(Request(command)) + b"\n")
             reply: dict[str, Any] = msgspec.json.decode(client.makefile("rb").readline())
@@ -47,10 +48,13 @@ def ask(path: str, command: str) -> dict[str, Any]:
     return reply
 
 
-class Control:
-    """Serves ``commands``: name -> function that gives the reply."""
+Reply = dict[str, Any]
 
-    def __init__(self, path: str, commands: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+
+class Control:
+    """Serves ``commands``: name -> function that gives the reply, at once or by and by."""
+
+    def __init__(self, path: str, commands: Mapping[str, Callable[[], Reply | Awaitable[Reply]]]) -> None:
         self._path = path
         self._commands = commands
         self._server: asyncio.Server | None = None
@@ -88,7 +92,7 @@ class Control:
                 line = await asyncio.wait_for(reader.readline(), _PATIENCE)
                 if not line:
                     break
-                writer.write(msgspec.json.encode(self._reply(line)) + b"\n")
+                writer.write(msgspec.json.encode(await self._reply(line)) + b"\n")
                 await asyncio.wait_for(writer.drain(), _PATIENCE)
         except (TimeoutError, ValueError, ConnectionError):
             pass  # too slow, too long, or gone: its own affair
@@ -96,7 +100,7 @@ class Control:
             self._clients -= 1
             writer.close()
 
-    def _reply(self, line: bytes) -> dict[str, Any]:
+    async def _reply(self, line: bytes) -> Reply:
         try:
             request = msgspec.json.decode(line, type=Request)
         except msgspec.DecodeError as error:
@@ -104,7 +108,8 @@ class Control:
         command = self._commands.get(request.command)
         if command is None or request.v != VERSION:
             return {"v": VERSION, "error": f"no command {request.command!r} in version {request.v}"}
-        return {"v": VERSION, **command()}
+        reply = command()
+        return {"v": VERSION, **(reply if isinstance(reply, dict) else await reply)}
 
 
 def _make_room(path: Path) -> None:

@@ -9,17 +9,22 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from nfqdpi.config import Config
+from nfqdpi.daemon import channel as talk
+from nfqdpi.daemon.channel import Kind, Parcel
 from nfqdpi.daemon.counters import Counters
-from nfqdpi.daemon.worker import READY, Worker
+from nfqdpi.daemon.makings import Makings
+from nfqdpi.daemon.worker import Worker
 
 _START = 5.0  # s that a worker may take to own its queue
 _HANG = 2.0  # s without a heartbeat after which a worker is taken for hung
 _STOP = 2.0  # s that a worker may take to end when asked
 _SHORT_LIFE = 5.0  # s; a worker that dies younger waits longer for its successor each time, up to this long
-_MESSAGE = 1 << 18  # bytes; more than a worker puts into one
+_ANSWER = 2.0  # s that a worker may take to decide by another policy
+_LOOK = 0.002  # s between two looks at whether it does
 
 
 class PoolError(Exception):
@@ -37,12 +42,13 @@ class Place:
         self.starts = 0
         self.ready = asyncio.Event()  # the worker owns its queue, or has ended
         self.failure = ""  # why it does not
+        self.policy = 0  # the number of the one that the worker decides by
         self._born = 0.0
         self._short_lives = 0
 
-    def born(self, pid: int, channel: socket.socket) -> None:
+    def born(self, pid: int, channel: socket.socket, policy: int) -> None:
         """A new worker."""
-        self.pid, self.channel, self._born = pid, channel, monotonic()
+        self.pid, self.channel, self.policy, self._born = pid, channel, policy, monotonic()
         self.starts += 1
         self.failure = ""
         self.ready.clear()
@@ -61,20 +67,22 @@ class Place:
 class Pool:
     """One worker a queue. ``lines`` gets the event lines of all of them, ``say`` what an operator should read.
 
-    A fork, not an exec: a worker starts in milliseconds, shares the compiled policy's memory, and has exactly the
-    configuration that the supervisor has, whatever the file says by now.
+    A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
+    whatever the file says by now.
     """
 
     def __init__(self, config: Config, lines: Callable[[bytes], None], say: Callable[[str], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
-        self._config = config
+        self._makings = Makings(config)
+        self._number = 0  # of these makings
         self._lines = lines
         self._say = say
         self._stopping = False
         self._watching: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, makings: Makings) -> None:
         """All workers, each owning its queue. Raises PoolError where one cannot."""
+        self._makings = makings
         for place in self.places:
             self._fork(place)
         for place in self.places:
@@ -85,6 +93,26 @@ class Pool:
             if place.failure:
                 raise PoolError(f"queue {place.number}: {place.failure}")
         self._watching = asyncio.create_task(self._watch())
+
+    async def govern(self, makings: Makings) -> None:
+        """Once this returns, every decision is made by a policy of these makings, and the events of all decisions
+        before have been heard. A worker that does not answer is killed: its successor has the new ones."""
+        self._makings = makings
+        self._number += 1
+        parcel = Parcel(self._number, makings)
+        for place in self.places:
+            if place.pid and place.channel is not None:
+                with suppress(OSError):  # it will not answer, then
+                    parcel.send(place.channel)
+        parcel.close()
+        deadline = monotonic() + _ANSWER
+        while late := [place for place in self.places if place.pid and place.policy < self._number]:
+            if monotonic() > deadline:
+                break
+            await asyncio.sleep(_LOOK)
+        for place in late:
+            self._say(f"queue {place.number}: worker {place.pid} does not take the new policy; killed")
+            place.kill()
 
     async def stop(self) -> None:
         """Ask every worker to judge what waits and go; kill those that do not."""
@@ -109,29 +137,34 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _become_worker(place, self._config, theirs)
+            _become_worker(place, self._makings, theirs)
         theirs.close()
-        place.born(pid, ours)
+        place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
         loop.add_reader(ours, self._hear, place, ours)
         death = os.pidfd_open(pid)
         loop.add_reader(death, self._bury, place, ours, death)
 
     def _hear(self, place: Place, channel: socket.socket) -> bool:
-        """One message of a worker: READY, events, or why it cannot start. False: there is none."""
+        """One message of a worker. False: there is none."""
         try:
-            message = channel.recv(_MESSAGE)
+            message = channel.recv(talk.LONGEST)
         except OSError:
             return False
-        if message == READY:
-            place.ready.set()
-        elif message.startswith(b"{"):
-            self._lines(message)
-        elif message:
-            place.failure = message.decode()
-        else:
+        if not message:
             asyncio.get_running_loop().remove_reader(channel)
-        return bool(message)
+            return False
+        content = message[1:]
+        match Kind(message[:1]):
+            case Kind.READY:
+                place.ready.set()
+            case Kind.LINES:
+                self._lines(content)
+            case Kind.GOVERNED:
+                place.policy = talk.number_of(content)
+            case Kind.FAILED:
+                place.failure = content.decode()
+        return True
 
     def _bury(self, place: Place, channel: socket.socket, death: int) -> None:
         """A worker has ended: read its last words, start the next."""
@@ -170,7 +203,7 @@ class Pool:
                     place.kill()
 
 
-def _become_worker(place: Place, config: Config, channel: socket.socket) -> None:
+def _become_worker(place: Place, makings: Makings, channel: socket.socket) -> None:
     """The child's whole life; does not return. Nothing of the supervisor's may be touched: its event loop lives on in
     the parent through shared descriptors, so they are closed as numbers, and no object of it may be collected."""
     gc.freeze()
@@ -184,9 +217,9 @@ def _become_worker(place: Place, config: Config, channel: socket.socket) -> None
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            Worker(place.number, config, place.counters, channel).run()
+            Worker(place.number, makings, place.counters, channel).run()
             status = 0
         except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
-            channel.send(str(error).encode() or type(error).__name__.encode())
+            channel.send(Kind.FAILED(str(error).encode() or type(error).__name__.encode()))
     finally:
         os._exit(status)

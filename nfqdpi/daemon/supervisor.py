@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from ipaddress import ip_address
 from time import monotonic, time
 from typing import Any
 
@@ -17,46 +18,56 @@ import msgspec
 
 from nfqdpi import __version__
 from nfqdpi.config import Config
+from nfqdpi.core.packet import TCP
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.control import Control
+from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.events import Event, EventFile
+from nfqdpi.daemon.governor import Governor
 from nfqdpi.daemon.notify import notify
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
+from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.kernel import firewall, queues
-
-_NAMES_REMEMBERED = 65536  # flows whose name and rule `flows` can tell; some 30 MB when full
-
-FlowTuple = tuple[str, int, str, int, str]
+from nfqdpi.kernel.passage import flow_key
 
 
 class Supervisor:
-    """Runs the gateway in the network namespace that it was started in. ``say`` is given a line for the operator."""
+    """Runs the gateway in the network namespace that it was started in. ``read`` gives the configuration as the files
+    have it later on; ``say`` is given a line for the operator."""
 
-    def __init__(self, config: Config, *, with_rules: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, *, read: Callable[[], Config], with_rules: bool,
+                 say: Callable[[str], None]) -> None:
         self._config = config
         self._with_rules = with_rules
         self._say = say
         self._events = EventFile(config.events.file)
         self._pool = Pool(config, self._take_lines, say)
-        self._names: dict[FlowTuple, Event] = {}
+        self._record = Record(config.field)
+        self._domains = Domains()
+        self._governor = Governor(config, self._record, read=read, govern=self._pool.govern, say=say)
+        self._reloads: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.json.Decoder(Event)
         self._started = monotonic()
         self._control = Control(config.control.socket, {
-            "status": self._status, "stats": self._stats, "flows": self._flows,
+            "status": self._status, "stats": self._stats, "flows": self._flows, "domains": self._domains.read,
+            "reload": self._governor.reload, "by_hand": self._governor.by_hand,
         })
 
     async def run(self) -> None:
-        """Until SIGTERM, SIGINT or SIGHUP. Raises PoolError, firewall.FirewallError or OSError where it cannot start;
-        nothing is left behind then."""
+        """Until SIGTERM or SIGINT; SIGHUP reloads. Raises PolicyError, PoolError, firewall.FirewallError or OSError
+        where it cannot start; nothing is left behind then."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         async with AsyncExitStack() as undo:
+            await self._governor.start()
             undo.push_async_callback(self._pool.stop)
             if self._config.fail.simulate != "no_listener":
-                await self._pool.start()
+                await self._pool.start(self._governor.makings)
             undo.callback(self._control.stop)
             await self._control.start()
             if older := settle_older_flows(self._config):
@@ -70,9 +81,25 @@ class Supervisor:
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
+            following = asyncio.create_task(self._governor.follow())
+            undo.push_async_callback(_ended, following)
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+
+    def _hang_up(self) -> None:
+        task = asyncio.create_task(self._reload_aloud())
+        self._reloads.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_aloud(self) -> None:
+        """For a signal, which gets no reply."""
+        reply = await self._governor.reload()
+        for problem in reply["problems"]:
+            self._say(f"not reloaded: {problem}")
+        if not reply["problems"]:
+            later = f"; only a restart reads {', '.join(reply['restart'])}" if reply["restart"] else ""
+            self._say(f"reloaded: {reply['cut']} running flows cut, {reply['freed']} freed{later}")
 
     def _refuse_others_rules(self) -> None:
         """A namespace has one set of rules: ours in place of a living daemon's would leave that one without traffic."""
@@ -83,21 +110,20 @@ class Supervisor:
                 f"the rules are another daemon's: queue {number} is owned by process {held[number].owner or 'unknown'}")
 
     def _take_lines(self, lines: bytes) -> None:
-        """Event lines of a worker: remembered for ``flows``, written as the configuration says."""
+        """Event lines of a worker: put on record, counted, and written as the configuration says."""
         wanted = bytearray()
         for line in lines.splitlines(keepends=True):
             event = self._decoder.decode(line)
-            key = (event.src_ip, event.src_port, event.dest_ip, event.dest_port, event.proto)
-            self._names.pop(key, None)
-            self._names[key] = event
+            self._record.remember(event)
+            self._domains.add(next(iter(event.names), None), event.verdict.action)
             if self._wanted(event):
                 wanted += line
-        while len(self._names) > _NAMES_REMEMBERED:
-            del self._names[next(iter(self._names))]
         if wanted:
             self._events.write(wanted)
 
     def _wanted(self, event: Event) -> bool:
+        if event.verdict.rule in self._governor.unlogged:
+            return False
         match self._config.events.verdicts:
             case "all":
                 return True
@@ -144,9 +170,18 @@ class Supervisor:
         }
 
     def _flows(self) -> dict[str, Any]:
-        """Name, verdict and rule of the flows decided last, by "src sport dst dport proto"."""
-        return {"flows": {
-            " ".join(map(str, key)): [next(iter(event.names), None), event.app_proto, event.verdict.reason,
-                                      event.verdict.rule]
-            for key, event in self._names.items()
-        }}
+        """Name, protocol, reason and rule of the flows decided last, by "src sport dst dport proto"."""
+        flows = {}
+        for passage, decided in self._record:
+            key = flow_key(passage)
+            proto = "TCP" if key.proto == TCP else "UDP"
+            text = f"{ip_address(key.src)} {key.sport} {ip_address(key.dst)} {key.dport} {proto}"
+            reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
+            flows[text] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
+        return {"flows": flows}
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import select
 import socket
-from time import monotonic
+from time import monotonic, time
 
 import msgspec
 
 from nfqdpi import assemble
-from nfqdpi.config import Config
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.daemon import channel as talk
+from nfqdpi.daemon.channel import Kind
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.events import event
+from nfqdpi.daemon.makings import Makings
 from nfqdpi.kernel.queue import Queue
 from nfqdpi.kernel.reset import Resetter
-
-READY = b"ready"
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next, asleep or busy
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
@@ -32,20 +32,24 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 
 class Worker:
-    """``channel``: a SOCK_SEQPACKET to the supervisor. Outwards: READY once, then batches of event lines. Its end means
-    to stop: the supervisor wants it, or is gone and could not replace us."""
+    """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
+    us."""
 
-    def __init__(self, number: int, config: Config, counters: Counters, channel: socket.socket) -> None:
-        self._config = config
+    def __init__(self, number: int, makings: Makings, counters: Counters, channel: socket.socket) -> None:
+        config = makings.config
+        self._makings = makings
+        self._policy = makings.policy(time())
         self._counters = counters
         self._cells = counters.cells
         self._channel = channel
         self._field = config.field
         self._lines = bytearray()
+        self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
+        self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
         self._encoder = msgspec.json.Encoder()
         self._resetter = Resetter()
-        self._engine = assemble.engine(config)
+        self._engine = assemble.engine(config, self._policy)
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
         self._queue = Queue(number, self._engine, config.field, self._told, length=length,
@@ -53,30 +57,47 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
-        self._channel.send(READY)
+        self._channel.send(Kind.READY())
         poll = select.poll()
         if not self._deaf:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
-        while True:
-            self._beat(monotonic())
-            ready = poll.poll(_TURN * 1000)
-            if any(fd == self._channel.fileno() for fd, _ in ready):
-                break  # the supervisor never sends: this is the end
+        while not self._over:
+            poll.poll(_TURN * 1000)
             if not self._deaf:
                 self._queue.serve()
+            self._beat(monotonic())
         self._queue.serve()
         self._queue.close()
         self._flush()
 
     def _beat(self, now: float) -> None:
-        """Show that we are alive, and how things stand."""
+        """Show that we are alive, and how things stand; hear what the supervisor wants."""
         self._beaten = now
         self._cells[_HEARTBEAT] = round(now * 1000)
+        self._policy.set_time(time(), self._makings.spent)
         self._flush()
+        self._hear()
         self._counters["faults"] = self._queue.faults
         self._counters["flows"] = len(self._engine.flows)
         self._counters["evicted"] = self._engine.flows.evicted
+
+    def _hear(self) -> None:
+        """Take another policy, or note that this is the end."""
+        try:
+            heard = talk.receive(self._channel)
+        except BlockingIOError:
+            return
+        except OSError:  # the supervisor is gone, with words of ours unheard
+            heard = None
+        if heard is None:
+            self._over = True
+            return
+        number, self._makings = heard
+        self._policy = self._makings.policy(time())
+        self._engine.govern(self._policy, self._makings.config.exceptions)
+        self._owed = talk.governed(number)
+        self._flush()
 
     def _told(self, data: bytes, decision: Decision) -> None:
         """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
@@ -102,10 +123,18 @@ class Worker:
                 self._flush()
 
     def _flush(self) -> None:
-        if not self._lines:
-            return
+        """Tell the supervisor what there is to tell: the events before the policy that is newer than they."""
+        if self._lines:
+            if not self._send(Kind.LINES(self._lines)):  # a verdict is never delayed for an event
+                self._cells[_EVENTS_LOST] += self._lines.count(b"\n")
+            self._lines.clear()
+        if self._owed and self._send(self._owed):
+            self._owed = b""
+
+    def _send(self, message: bytes) -> bool:
+        """False where the supervisor does not keep up."""
         try:
-            self._channel.send(self._lines, socket.MSG_DONTWAIT)
-        except OSError:  # the supervisor does not keep up: a verdict is never delayed for an event
-            self._cells[_EVENTS_LOST] += self._lines.count(b"\n")
-        self._lines.clear()
+            self._channel.send(message, socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True

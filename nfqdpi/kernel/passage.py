@@ -6,6 +6,7 @@ import socket
 from struct import Struct
 from typing import NamedTuple
 
+from nfqdpi.core.packet import FlowKey
 from nfqdpi.kernel import ctnetlink
 from nfqdpi.kernel.ctnetlink import Entry, Tuple
 from nfqdpi.kernel.netlink import NESTED, Message, attribute, nfgenmsg
@@ -18,16 +19,26 @@ class Passage(NamedTuple):
     """A flow as the FORWARD chain sees it, and as the kernel finds it again.
 
     ``key``: protocol, client, client's port, server and server's port, in network order, where our rules meet them:
-    behind DNAT and in front of SNAT. ``named``: the body that names the entry to the kernel.
+    behind DNAT and in front of SNAT. ``named``: the body that names the entry to the kernel. ``message``: all that the
+    kernel says of it.
     """
 
     key: bytes
     named: bytes
+    message: Message
 
 
 def key(proto: int, client: bytes, sport: int, server: bytes, dport: int) -> bytes:
     """The key of a passage."""
     return bytes((proto,)) + client + _PORT.pack(sport) + server + _PORT.pack(dport)
+
+
+def flow_key(key: bytes) -> FlowKey:
+    """What a passage's key says."""
+    size = (len(key) - 5) // 2
+    src, dst = key[1 : 1 + size], key[3 + size : 3 + 2 * size]
+    (sport,), (dport,) = _PORT.unpack_from(key, 1 + size), _PORT.unpack_from(key, 3 + 2 * size)
+    return FlowKey(src, dst, sport, dport, key[0])
 
 
 def passage(message: Message) -> Passage | None:
@@ -37,12 +48,13 @@ def passage(message: Message) -> Passage | None:
     if layout is not None and data[layout.end : layout.end + 4] == layout.reply and _ZONED not in data:
         _, _, proto, src, sport, far, dport = layout
         return Passage(data[proto] + data[src] + data[sport] + data[far] + data[dport],
-                       nfgenmsg(message.family) + data[: layout.end])
+                       nfgenmsg(message.family) + data[: layout.end], message)
     found = ctnetlink.entry(message)
     if not found.orig.dport:
         return None
     client, server = (socket.inet_pton(found.family, end) for end in (found.orig.src, found.reply.src))
-    return Passage(key(found.orig.proto, client, found.orig.sport, server, found.reply.sport), ctnetlink.name(found))
+    flow = key(found.orig.proto, client, found.orig.sport, server, found.reply.sport)
+    return Passage(flow, ctnetlink.name(found), message)
 
 
 class _Layout(NamedTuple):

@@ -94,7 +94,7 @@ class Visitor:
     """A client's TCP connection to the origin from inside the lab's client namespace."""
 
     def __init__(self, client: Namespace, family: Family, port: int = 80, timeout: float = 5,
-                 source_port: int = 0) -> None:
+                 source_port: int = 0, server: str = "") -> None:
         with client.entered():
             self.socket = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
@@ -102,7 +102,7 @@ class Visitor:
         try:
             if source_port:
                 self.socket.bind(("" if family == 4 else "::", source_port))
-            self.socket.connect((SERVER[family], port))
+            self.socket.connect((server or SERVER[family], port))
         except OSError:
             self.socket.close()
             raise

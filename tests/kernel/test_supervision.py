@@ -184,10 +184,10 @@ def test_a_path_that_is_something_else(lab: Lab) -> None:
     assert nfqdpi(lab, "run", "-c", file).returncode == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.0, 0.02])
 def test_signals_of_a_terminal(lab: Lab, gateway: Gateway, number: signal.Signals, after: float) -> None:
-    """Ctrl-C, a closed terminal or an impatient second signal reach the whole group: the rules go all the same."""
+    """Ctrl-C or an impatient second signal reach the whole group: the rules go all the same."""
     running = gateway(config(lab))
     os.killpg(supervisor(running), number)
     time.sleep(after)

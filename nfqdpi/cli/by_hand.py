@@ -1,0 +1,218 @@
+"""``nfqdpi block, allow, pause, resume, overrides``: changes of the policy by hand, in front of all rules.
+
+They are kept in the state directory: with the daemon down they wait for its start.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+import click
+
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable, table
+from nfqdpi.config import Config
+
+if TYPE_CHECKING:
+    from nfqdpi.policy.overrides import Override
+    from nfqdpi.state import State
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Whose(NamedTuple):
+    """For whom a change is: a client, a group, or, with neither, everybody."""
+
+    client: str | None = None
+    group: str | None = None
+
+
+EVERYBODY = Whose()
+
+
+def _whose(command: F) -> F:
+    """``--client`` or ``--group``, as ``whose``."""
+
+    @click.option("--client", metavar="CLIENT", help="For one client: its address, network, MAC address or name.")
+    @click.option("--group", metavar="GROUP", help="For a group of the configuration.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, config: Config, client: str | None, group: str | None, **kwargs: Any) -> Any:
+        if client is not None and group is not None:
+            fail(Exit.USAGE, "either --client or --group")
+        if group is not None and group not in {one.name for one in config.group}:
+            fail(Exit.USAGE, f"no group is named {group!r}")
+        return command(*args, config=config, whose=Whose(_member(client), group), **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # the decorated signature is click's business
+
+
+def _member(client: str | None) -> str | None:
+    from nfqdpi.config.model import Member
+
+    if client is None:
+        return None
+    try:
+        return Member.parse(client)
+    except ValueError as error:
+        fail(Exit.USAGE, f"--client: {error}")
+
+
+def _seconds(ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    from nfqdpi.config.model import Duration
+
+    try:
+        return None if value is None else Duration.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_for_option = click.option("--for", "seconds", metavar="TIME", callback=_seconds,
+                           help="It ends by itself after so long: 30s, 10m, 2h, 1d.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@_for_option
+@click.option("--all", "everybody", is_flag=True, help="Everything, for everybody.")
+@config_option
+@_whose
+def block(config: Config, name: str | None, seconds: float | None, whose: Whose, *, everybody: bool) -> None:
+    """Block NAME (with all below it; =NAME that name alone), or without it everything, for a client or a group."""
+    if name is None and whose == EVERYBODY and not everybody:
+        fail(Exit.USAGE, "this would block everything for everybody; say a name, --client, --group or --all")
+    _change(config, "block", name, whose, seconds)
+
+
+@click.command()
+@click.argument("name")
+@_for_option
+@config_option
+@_whose
+def allow(config: Config, name: str, seconds: float | None, whose: Whose) -> None:
+    """Let NAME pass (with all below it; =NAME that name alone), whatever rules say."""
+    _change(config, "allow", name, whose, seconds)
+
+
+@click.command()
+@_for_option
+@config_option
+@_whose
+def pause(config: Config, seconds: float | None, whose: Whose) -> None:
+    """Let everything pass: for everybody, for a client, or for a group."""
+    _change(config, "allow", None, whose, seconds)
+
+
+@click.command()
+@config_option
+@_whose
+def resume(config: Config, whose: Whose) -> None:
+    """End a pause: that of a client or of a group, or all. Exit 1: there is none."""
+    with _state(config) as state:
+        pauses = [change.id for change in state.overrides(time.time())
+                  if change.action == "allow" and change.pattern is None
+                  and whose in (EVERYBODY, (change.client, change.group))]
+        if not pauses:
+            fail(Exit.NO, "there is no such pause")
+        _take_back(config, state, pauses)
+
+
+@click.group()
+def overrides() -> None:
+    """The changes by hand that are in force."""
+
+
+@overrides.command("ls")
+@config_option
+@json_option
+def ls(config: Config, *, as_json: bool) -> None:
+    """One row a change: what, for whom, and when it ends. The latest made wins over earlier ones."""
+    with _state(config) as state:
+        changes = state.overrides(time.time())
+    if as_json:
+        for change in changes:
+            emit_json({"id": change.id, "action": change.action, "pattern": change.pattern, "client": change.client,
+                       "group": change.group, "made": change.made, "until": change.until})
+        return
+    table(("id", "action", "what", "for", "made", "ends"),
+          [(change.id, change.action, change.pattern or "everything", _for_whom(change), _moment(change.made),
+            _moment(change.until)) for change in changes])
+
+
+@overrides.command("rm")
+@click.argument("numbers", metavar="ID...", type=int, nargs=-1, required=True)
+@config_option
+def rm(config: Config, numbers: tuple[int, ...]) -> None:
+    """Take changes back, by their numbers. Exit 1: there is none with such a number."""
+    with _state(config) as state:
+        known = {change.id for change in state.overrides(time.time())}
+        if missing := sorted(set(numbers) - known):
+            fail(Exit.NO, f"no change by hand {', '.join(map(str, missing))}")
+        _take_back(config, state, numbers)
+
+
+def _change(config: Config, action: Literal["allow", "block"], name: str | None, whose: Whose,
+            seconds: float | None) -> None:
+    from nfqdpi.policy.names import Pattern
+    from nfqdpi.policy.overrides import Override
+
+    try:
+        pattern = None if name is None else str(Pattern.parse(name))
+    except ValueError as error:
+        fail(Exit.USAGE, str(error))
+    now = time.time()
+    until = None if seconds is None else now + seconds
+    with _state(config) as state:
+        change = state.add(Override(0, action, pattern, *whose, now, until))
+    click.echo(f"{change.id}: {action} {pattern or 'everything'} for {_for_whom(change)}, "
+               f"{'until ' + _moment(until) if until else 'until it is taken back'}")
+    _tell(config)
+
+
+def _take_back(config: Config, state: State, numbers: Sequence[int]) -> None:
+    state.remove(numbers)
+    for number in numbers:
+        click.echo(f"{number}: taken back")
+    _tell(config)
+
+
+def _tell(config: Config) -> None:
+    """Have the daemon look at once. Without one, the change waits for its start."""
+    from nfqdpi.daemon.control import NotRunning, ask
+
+    try:
+        reply = ask(config.control.socket, "by_hand")
+    except NotRunning:
+        click.echo("nfqdpi: no daemon runs; it will be in force when one starts", err=True)
+        return
+    except PermissionError:
+        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted; it will be in force within ten seconds")
+    for problem in reply["problems"]:
+        click.echo(f"nfqdpi: {printable(problem)}", err=True)
+    if reply["problems"]:
+        sys.exit(Exit.DEGRADED)
+    click.echo(f"in force: {reply['cut']} running flows cut, {reply['freed']} freed")
+
+
+@contextmanager
+def _state(config: Config) -> Iterator[State]:
+    from nfqdpi.state import State, StateError
+
+    try:
+        yield State(config.state.directory)
+    except PermissionError as error:
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: {error.strerror}")
+    except StateError as error:
+        fail(Exit.DEGRADED, str(error))
+
+
+def _for_whom(change: Override) -> str:
+    return change.client or (f"group {change.group}" if change.group else "everybody")
+
+
+def _moment(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

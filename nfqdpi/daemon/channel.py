@@ -1,0 +1,71 @@
+"""What the supervisor and a worker say to each other, over one SOCK_SEQPACKET.
+
+To the worker: a policy, as its number and a memory file that holds what it is made of. From it: that it is ready, event
+lines, that it decides by the policy of a number, or why it cannot go on. The end of the channel tells it to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from enum import Enum
+from struct import Struct
+from typing import Any
+
+LONGEST = 1 << 18  # bytes of one message; more than a worker puts into one
+_NUMBER = Struct("=Q")
+_FILE = Struct("=i")  # a descriptor, as SCM_RIGHTS has it
+
+
+class Kind(Enum):
+    """What a worker's message begins with."""
+
+    READY = b"r"
+    LINES = b"l"
+    GOVERNED = b"g"
+    FAILED = b"f"
+
+    def __call__(self, content: bytes | bytearray = b"") -> bytes:
+        """The message."""
+        return self.value + content
+
+
+def governed(number: int) -> bytes:
+    """A worker's message: every later decision is by this policy."""
+    return Kind.GOVERNED(_NUMBER.pack(number))
+
+
+def number_of(content: bytes) -> int:
+    """The number in a GOVERNED message."""
+    return int(_NUMBER.unpack(content)[0])
+
+
+class Parcel:
+    """A policy's makings on their way to the workers: packed once, each gets the same memory."""
+
+    def __init__(self, number: int, makings: object) -> None:
+        self.number = number
+        self._file = os.memfd_create("policy", os.MFD_CLOEXEC)
+        with os.fdopen(os.dup(self._file), "wb") as file:
+            pickle.dump(makings, file, pickle.HIGHEST_PROTOCOL)
+
+    def send(self, channel: socket.socket) -> None:
+        """Raises OSError where the worker takes nothing any more."""
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _FILE.pack(self._file))
+        channel.sendmsg([_NUMBER.pack(self.number)], [rights], socket.MSG_DONTWAIT)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def receive(channel: socket.socket) -> tuple[int, Any] | None:
+    """A policy's number and makings; None at the channel's end. Raises BlockingIOError where nothing is there."""
+    # socket.recv_fds of Python 3.11 takes flags and passes none on.
+    data, rights, _, _ = channel.recvmsg(_NUMBER.size, socket.CMSG_LEN(_FILE.size), socket.MSG_DONTWAIT)
+    if not data:
+        return None
+    (descriptor,) = _FILE.unpack(rights[0][2])
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return number_of(data), pickle.load(file)  # noqa: S301  by our own supervisor

@@ -1,0 +1,182 @@
+"""The policy in force, and every way in which it changes: reload, changes by hand, the clock, limits, lists, clients.
+
+Each change goes the same way: make the new policy beside the old one, hand it to every worker, wait until all decide by
+it, then judge the flows that run already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Any
+
+import msgspec
+
+from nfqdpi import assemble
+from nfqdpi.config import Config, ConfigError
+from nfqdpi.daemon.child import ChildError, in_child
+from nfqdpi.daemon.limits import Clock
+from nfqdpi.daemon.live import LiveFlows, Settled
+from nfqdpi.daemon.makings import Makings
+from nfqdpi.daemon.record import Record
+from nfqdpi.daemon.updates import update_due
+from nfqdpi.lists.compile import compile_lists
+from nfqdpi.policy.model import Policy
+from nfqdpi.state import State, StateError
+
+AT_START = ("queue", "marks", "inspect", "fail", "state", "events", "control")  # sections that only a start reads
+
+_LOOK = 10.0  # s between two looks at what tells nobody when it changes: lists, leases, the state, the clock
+_AGAIN = 0.6  # s after which flows are judged again: packets that waited in a queue have put old marks over ours
+
+_TROUBLE = (OSError, ValueError, StateError, ChildError)
+
+
+class PolicyError(Exception):
+    """There is no policy to start with; the message says why."""
+
+
+class Governor:
+    """``read`` gives the configuration as the files have it now (or raises ConfigError), ``govern`` hands makings to
+    the workers, ``say`` is given a line for the operator."""
+
+    def __init__(self, config: Config, record: Record, *, read: Callable[[], Config],
+                 govern: Callable[[Makings], Awaitable[None]], say: Callable[[str], None]) -> None:
+        self.policy = Policy()
+        self.unlogged: frozenset[str] = frozenset()  # rules whose verdicts are kept out of the event file
+        self.makings = Makings(config)
+        self._read = read
+        self._govern = govern
+        self._say = say
+        self._said = ""
+        self._changing = asyncio.Lock()
+        self._state = State(config.state.directory)
+        self._live = LiveFlows(record, config.field)
+        self._clock = Clock(self._state, record, config.field)
+        self._again: asyncio.Task[None] | None = None
+        self._updates: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make the first policy; nobody has it yet. Raises PolicyError."""
+        try:
+            self.makings = await self._compiled(self.makings.config)
+            self._rule(self.makings, self.makings.policy(time()))
+        except _TROUBLE as error:
+            raise PolicyError(str(error)) from error
+
+    async def follow(self) -> None:
+        """Bring in every change that comes by itself, until cancelled."""
+        try:
+            while True:
+                now = time()
+                wait = min(self.policy.next_change(now) - now, self._clock.pause(self.policy), _LOOK)
+                await asyncio.sleep(max(wait, 0.01))
+                try:
+                    await self._look()
+                except _TROUBLE as error:
+                    self._complain(str(error))
+        finally:
+            for task in (self._again, self._updates):
+                if task is not None:
+                    task.cancel()
+            try:
+                self._clock.save()
+            except (StateError, PermissionError) as error:
+                self._say(str(error))
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again, and put it in force. For the control socket: ``problems``, with which all stays
+        as it was; ``restart``: keys whose new values only a start reads; flows ``cut`` and ``freed``."""
+        async with self._changing:
+            try:
+                wanted = self._read()
+                settled = await self._adopt(await self._compiled(_kept(wanted, self.makings.config)))
+            except ConfigError as error:
+                return {"problems": error.problems}
+            except _TROUBLE as error:
+                return {"problems": [str(error)]}
+            return {"problems": [], "restart": _differences(wanted, self.makings.config), **settled._asdict()}
+
+    async def by_hand(self) -> dict[str, Any]:
+        """The changes by hand are others now. For the control socket, as ``reload``."""
+        async with self._changing:
+            try:
+                settled = await self._adopt(self._fresh(self.makings, self.policy))
+            except _TROUBLE as error:
+                return {"problems": [str(error)]}
+            return {"problems": [], **settled._asdict()}
+
+    async def _look(self) -> None:
+        async with self._changing:
+            if self._clock.pause(self.policy) <= 0:
+                await self._clock.look(self.policy)
+            makings = self._fresh(self.makings, self.policy)
+            if makings != self.makings or self.policy.set_time(time(), makings.spent):
+                await self._adopt(makings)
+        if self._updates is None or self._updates.done():
+            self._updates = asyncio.create_task(self._update())
+
+    async def _update(self) -> None:
+        """Bring lists up to date whose time has come."""
+        config = self.makings.config
+        try:
+            if not await update_due(config, self._say):
+                return
+            async with self._changing:
+                await self._adopt(await self._compiled(self.makings.config))
+        except _TROUBLE as error:
+            self._complain(str(error))
+
+    async def _compiled(self, config: Config) -> Makings:
+        """What a policy of the configuration is made of, with the lists as they are stored now."""
+        lists = assemble.lists(config)
+        names = await in_child(compile_lists, config.state.directory, lists) if lists else None
+        makings = Makings(config, names)
+        return self._fresh(makings, makings.policy(time()))
+
+    def _fresh(self, makings: Makings, policy: Policy) -> Makings:
+        """The makings, of which the policy is made, with all that changes without a reload."""
+        now = time()
+        return makings._replace(overrides=self._state.overrides(now), clients=assemble.known_clients(makings.config),
+                                spent=self._clock.spent(policy.rules, makings.config, now))
+
+    async def _adopt(self, makings: Makings) -> Settled:
+        """From here on, this decides; of new flows and of those that run already."""
+        policy = makings.policy(time())
+        await self._govern(makings)
+        self._rule(makings, policy)
+        if self._again is not None:
+            self._again.cancel()
+        settled = await self._live.settle(policy, makings.config)
+        self._again = asyncio.create_task(self._settle_again())
+        return settled
+
+    def _rule(self, makings: Makings, policy: Policy) -> None:
+        self.makings, self.policy = makings, policy
+        self.unlogged = frozenset(rule.name for rule in policy.rules if not rule.log)
+
+    async def _settle_again(self) -> None:
+        await asyncio.sleep(_AGAIN)
+        try:
+            await self._live.settle(self.policy, self.makings.config)
+        except OSError as error:
+            self._complain(f"running flows could not be judged again: {error}")
+
+    def _complain(self, problem: str) -> None:
+        """Say it, but not every ten seconds."""
+        if problem != self._said:
+            self._said = problem
+            self._say(f"{problem}; the policy stays as it is")
+
+
+def _kept(wanted: Config, running: Config) -> Config:
+    """The configuration, but for the sections that only a start reads."""
+    return msgspec.structs.replace(wanted, **{section: getattr(running, section) for section in AT_START})
+
+
+def _differences(wanted: Config, running: Config) -> list[str]:
+    """The keys whose values differ in those sections: "queue.length"."""
+    return [f"{section}.{key}" for section in AT_START
+            for key in getattr(wanted, section).__struct_fields__
+            if getattr(getattr(wanted, section), key) != getattr(getattr(running, section), key)]

@@ -1,0 +1,114 @@
+"""Flows that run already follow the policy: the ones that it blocks now are cut, the ones that it blocked are freed.
+
+A flow is cut by its mark: the filter table then resets whoever sends next. The kernel says which flows there are and
+what their marks are; the record says what they are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import NamedTuple
+
+from nfqdpi.config import Config
+from nfqdpi.core.decision import Policy
+from nfqdpi.core.verdict import MarkField, Reason, Verdict
+from nfqdpi.daemon.record import Decided, Record
+from nfqdpi.kernel.conntrack import Conntrack, passages
+from nfqdpi.kernel.netlink import Netlink
+from nfqdpi.kernel.passage import Passage
+
+RUNNING = (Verdict.ACCELERATE, Verdict.INSPECT, Verdict.CONFIRM)
+_BLOCKED = (Verdict.BLOCK, Verdict.BLOCK_SILENT)
+_BY_POLICY = frozenset((Reason.RULE, Reason.DEFAULT))
+_AT_A_TIME = 1000  # flows, some milliseconds; then whatever else the supervisor has to do
+
+
+class Settled(NamedTuple):
+    """How many flows were cut, and freed."""
+
+    cut: int = 0
+    freed: int = 0
+
+
+class Now(NamedTuple):
+    """What would be decided of a flow now, and by which rule."""
+
+    verdict: Verdict
+    rule: str | None
+
+
+class LiveFlows:
+    """Brings tracked flows in line with a policy."""
+
+    def __init__(self, record: Record, field: MarkField) -> None:
+        self._record = record
+        self._field = field
+        self._unknown: set[bytes] = set()  # accelerated flows that nobody remembered, the last time
+
+    async def settle(self, policy: Policy, config: Config) -> Settled:
+        """Judge all marked flows again. A flow that nobody remembers is cut, where the configuration wants it, the
+        second time that it is met: its event may be on its way the first time. Raises OSError."""
+        unknown: set[bytes] = set()
+        cut = freed = 0
+        with Netlink() as kernel:
+            conntrack = Conntrack(kernel)
+            async for flows in by_and_by(self._field, (*RUNNING, *_BLOCKED)):
+                marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
+                for state, (key, named, _) in flows:
+                    decided = self._record.get(key)
+                    if decided is None:
+                        if state is Verdict.ACCELERATE:
+                            unknown.add(key)
+                            if config.policy.untracked == "cut" and key in self._unknown:
+                                marks[Verdict.BLOCK].append(named)
+                    elif (wanted := self._changed(key, decided, state, policy, config.exceptions)) is not state:
+                        marks[wanted].append(named)
+                for verdict, names in marks.items():
+                    changed = conntrack.mark_named(names, self._field, verdict)
+                    cut, freed = (cut + changed, freed) if verdict.blocks else (cut, freed + changed)
+        self._unknown = unknown
+        return Settled(cut, freed)
+
+    def _changed(self, key: bytes, decided: Decided, state: Verdict, policy: Policy,
+                 exceptions: Mapping[Reason, Verdict]) -> Verdict:
+        """The state that the flow is to have, which is put on record."""
+        now = judged(decided, policy, exceptions)
+        if now.verdict.blocks:
+            if not state.blocks:
+                self._record.put(key, decided._replace(before=state, rule=now.rule))
+            return now.verdict
+        if not state.blocks:
+            return state
+        if decided.before is Verdict.UNSEEN and not decided.verdict.blocks:
+            return state  # it was not the policy that blocked it
+        # What was blocked before it reached its server is judged anew, should anything come of it yet.
+        self._record.put(key, decided._replace(before=Verdict.UNSEEN, rule=now.rule))
+        return decided.before
+
+
+def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Now:
+    """What the policy says now of a flow that was decided: as the engine would, asked for its names."""
+    rulings = [policy.decide(name, decided.client) for name in decided.names or (None,)]
+    ruling = next((ruling for ruling in rulings if ruling.verdict.blocks), rulings[0])
+    if decided.reason in _BY_POLICY:
+        return Now(ruling.verdict, ruling.rule)
+    if decided.reason in (Reason.NO_NAME, Reason.UNKNOWN_PROTOCOL):
+        return Now(exceptions[decided.reason] if ruling.rule is None else ruling.verdict, ruling.rule)
+    if decided.verdict.blocks or ruling.rule is None or not ruling.verdict.blocks:
+        return Now(decided.verdict, None)  # an exception: evidence against the flow, or a lack of it
+    return Now(ruling.verdict, ruling.rule)
+
+
+async def by_and_by(field: MarkField, states: Iterable[Verdict]) -> AsyncIterator[list[tuple[Verdict, Passage]]]:
+    """The flows in these states, each with its own, some at a time: between two lots the loop turns."""
+    for state in states:
+        flows = []
+        for flow in passages(field, state):
+            flows.append((state, flow))
+            if len(flows) >= _AT_A_TIME:
+                yield flows
+                await asyncio.sleep(0)
+                flows = []
+        yield flows

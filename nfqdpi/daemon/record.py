@@ -1,0 +1,87 @@
+"""The flows that were decided last: what each was for, so that it can be judged again when the policy changes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from nfqdpi.core.decision import Client
+from nfqdpi.core.packet import TCP, UDP
+from nfqdpi.core.verdict import MarkField, Reason, Verdict
+from nfqdpi.daemon.events import Event
+from nfqdpi.kernel import passage
+
+MOST = 1 << 17  # flows; some 40 MB when full
+
+
+class Decided(NamedTuple):
+    """What a flow was for: its names, as many as it has, its protocol, who opened it, and what was decided, why and by
+    which rule (None: none spoke). ``before``: where a change of the policy has cut it, the state that it was taken
+    from."""
+
+    names: tuple[str, ...]
+    protocol: str
+    client: Client
+    verdict: Verdict
+    reason: Reason
+    rule: str | None
+    before: Verdict = Verdict.UNSEEN
+
+
+class Record:
+    """At most ``most`` flows by their passage's key; the ones decided longest ago go first."""
+
+    def __init__(self, field: MarkField, most: int = MOST) -> None:
+        self._field = field
+        self._most = most
+        self._flows: dict[bytes, Decided] = {}
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def __iter__(self) -> Iterator[tuple[bytes, Decided]]:
+        return iter(self._flows.items())
+
+    def remember(self, event: Event) -> None:
+        """Note a verdict, in place of an earlier one on the same flow."""
+        proto = TCP if event.proto == "TCP" else UDP
+        address, far = _packed(event.src_ip), _packed(event.dest_ip)
+        key = passage.key(proto, address, event.src_port, far, event.dest_port)
+        client = _client(address, event.client.mac, event.in_iface)
+        given = self._field.read(event.verdict.mark)
+        verdict = given if given.blocks else Verdict[event.verdict.action.upper()]
+        names, protocol, rule = _shared(event.names, event.app_proto, event.verdict.rule)
+        self._flows.pop(key, None)
+        self._flows[key] = Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule)
+        if len(self._flows) > self._most:
+            del self._flows[next(iter(self._flows))]
+
+    def get(self, key: bytes) -> Decided | None:
+        """What a passage's flow was for; None: nobody remembers."""
+        return self._flows.get(key)
+
+    def put(self, key: bytes, decided: Decided) -> None:
+        """Change what is known of a flow that is on record."""
+        if key in self._flows:
+            self._flows[key] = decided
+
+
+@lru_cache(maxsize=16384)
+def _shared(names: tuple[str, ...], protocol: str, rule: str | None) -> tuple[tuple[str, ...], str, str | None]:
+    """The same, as one object for all flows that have it."""
+    return names, protocol, rule
+
+
+@lru_cache(maxsize=4096)
+def _client(address: bytes, mac: str, interface: str) -> Client:
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError:  # it is gone, or was unknown
+        index = 0
+    return Client(address, bytes.fromhex(mac.replace(":", "")), index)
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

@@ -1,0 +1,117 @@
+"""Reload: another policy in every worker, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from functools import partial
+from typing import Any
+
+import pytest
+
+from nfqdpi.lab.daemon import Daemon
+from nfqdpi.lab.network import Lab
+from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.origin import Origin, Visitor
+from tests.kernel.test_supervision import Load, supervisor, visit, wait_until, workers
+
+MORE = """
+[[rule]]
+name = "more"
+action = "block"
+domains = ["allowed.example"]
+"""
+
+
+def reload(lab: Lab, running: Daemon, text: str, code: int = 0) -> dict[str, Any]:
+    """Another configuration, put in force; what the command says."""
+    running.config.write_text(text)
+    reply: dict[str, Any] = json.loads(ask(lab, running, "reload", "--json", code=code))
+    return reply
+
+
+def test_a_reload_changes_what_is_decided(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """The same workers decide by the new rules once the command is done, and by the old ones after the way back."""
+    running = gateway(config(lab))
+    before = workers(lab, running)
+    assert visit(lab) == "ok"
+    assert reload(lab, running, config(lab) + MORE)["problems"] == []
+    assert visit(lab) == "reset"
+    reload(lab, running, config(lab))
+    assert visit(lab) == "ok"
+    assert workers(lab, running) == before
+
+
+def test_a_signal_reloads(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """SIGHUP does what the command does; what comes of it stands in the log."""
+    running = gateway(config(lab))
+    running.config.write_text(config(lab) + MORE)
+    os.kill(supervisor(running), signal.SIGHUP)
+    assert wait_until(lambda: "reloaded: 0 running flows cut" in running.log.read_text(), 5)
+    assert visit(lab) == "reset"
+    running.config.write_text("queue =")
+    os.kill(supervisor(running), signal.SIGHUP)
+    assert wait_until(lambda: f"not reloaded: {running.config}: not TOML" in running.log.read_text(), 5)
+    assert visit(lab) == "reset"
+
+
+@pytest.mark.parametrize(("wrong", "complaint"), [
+    ('[[rule]]\nname = "x"\naction = "eat"\n', "rule[3].action: 'eat' is none of"),
+    ('[clients]\nnames = "/nowhere"\n', "/nowhere"),
+])
+def test_a_bad_configuration_changes_nothing(lab: Lab, gateway: Gateway, origin: Origin, wrong: str,
+                                             complaint: str) -> None:
+    """Exit 1, where and why; the policy that was in force stays."""
+    running = gateway(config(lab) + MORE)
+    [problem] = reload(lab, running, config(lab) + wrong, code=1)["problems"]
+    assert complaint in problem
+    assert visit(lab) == "reset"
+
+
+def test_keys_that_only_a_start_reads_are_named(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """They stay as they are; the rest is in force."""
+    running = gateway(config(lab))
+    changed = config(lab, "fast", workers=1).replace("[queue]", "[queue]\nlength = 77") + MORE
+    reply = reload(lab, running, changed)
+    assert reply["restart"] == ["queue.workers", "queue.length", "inspect.mode"]
+    assert len(workers(lab, running)) == 2
+    assert visit(lab) == "reset"
+
+
+def test_reloads_under_load_fail_no_flow(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """While clients fetch in a loop, ten policies come and go: every fetch is answered, and no worker is replaced."""
+    running = gateway(config(lab))
+    before = workers(lab, running)
+    other = MORE.replace("allowed", "another")
+    with Load(lab) as load:
+        for number in range(10):
+            assert wait_until(partial(load.has_done, load.done + 5), 10)
+            reload(lab, running, config(lab) + (other if number % 2 == 0 else ""))
+    assert load.failed == 0
+    assert workers(lab, running) == before
+
+
+def test_a_worker_that_does_not_answer_is_replaced(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A stopped worker does not hold a reload up: its successor has the new policy."""
+    running = gateway(config(lab, workers=1))
+    (victim,) = workers(lab, running)
+    os.kill(victim, signal.SIGSTOP)
+    reload(lab, running, config(lab, workers=1) + MORE)
+    assert wait_until(lambda: workers(lab, running) not in ([victim], [None]), 5)
+    assert visit(lab) == "reset"
+
+
+def test_rules_that_are_not_logged(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """``log = false`` keeps a rule's verdicts out of the event file, and nothing else; a reload turns it on again."""
+    running = gateway(config(lab) + MORE + "log = false\n")
+    with Visitor(lab.client, 4) as visitor:
+        assert visitor.ask("allowed.example") == "reset"
+        flows = [json.loads(line) for line in ask(lab, running, "flows", "--json").splitlines()]
+        assert [flow["rule"] for flow in flows if flow["src_port"] == visitor.port] == ["more"]
+    assert visit(lab, "blocked.example") == "reset"
+    reload(lab, running, config(lab) + MORE)
+    assert visit(lab) == "reset"
+    assert running.stop() == 0
+    lines = (lab.state / "eve.json").read_text().splitlines()
+    assert [json.loads(line)["verdict"]["rule"] for line in lines] == ["ads", "more"]
