@@ -7,8 +7,9 @@ the hour that comes twice when daylight saving ends, nor misses its end in the h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from math import inf
 from typing import NamedTuple
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -63,10 +64,16 @@ class Schedule:
     def next_edge(self, now: float) -> float:
         """When ``active`` may change next, in seconds since 1970; infinity where it never does."""
         today = datetime.fromtimestamp(now, self._zone).date()
-        edges = [edge for stretch in self._stretches(today, range(-2, _AHEAD)) for edge in stretch if edge > now]
-        return min(edges, default=float("inf"))
+        first, found = inf, _AHEAD
+        for day in range(-2, _AHEAD):
+            if day > found + 1:
+                break  # what a day's windows do, they have done before the day after the next, whatever a clock does
+            edges = [edge for stretch in self._stretches(today, (day,)) for edge in stretch if edge > now]
+            if edges:
+                first, found = min(first, *edges), min(found, day)
+        return first
 
-    def _stretches(self, today: date, days: range) -> Iterator[tuple[float, float]]:
+    def _stretches(self, today: date, days: Iterable[int]) -> Iterator[tuple[float, float]]:
         for day in (today + timedelta(days=n) for n in days):
             for window in self._windows:
                 if day.weekday() in window.days:
