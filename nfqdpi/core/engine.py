@@ -315,6 +315,7 @@ class Engine:
             outcome = self._ask(unit.names, nameless, flow.client)
             if outcome.verdict.blocks:
                 return self._decide(flow, outcome, unit if unit.protocol else None, now)
+            flow.confirmed, flow.revision = outcome.verdict, self.policy.revision
         if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)

@@ -527,6 +527,10 @@ def test_a_policy_that_changes_before_the_answer_counts() -> None:
         judge.govern(Policy((Rule("new", Verdict.BLOCK, (Pattern.parse(ALLOWED),)),)), OPEN)
         assert talk.server(server_hello()) == ("block rule" if blocked else "accelerate confirmed")
         assert talk.judgements[-1].outcome.rule == ("new" if blocked else None)
+    talk = Talk(engine())
+    assert [talk.opens(), talk.client(HELLO)] == [OPENING, YES]
+    talk.engine.govern(Policy((Rule("new", Verdict.INSPECT, (Pattern.parse(ALLOWED),)),)), OPEN)
+    assert talk.server(server_hello()) == "inspect confirmed"
 
 
 def test_a_nameless_flow_meets_the_new_policy_too() -> None:
