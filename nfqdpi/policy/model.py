@@ -44,8 +44,8 @@ class Rule:
 
 
 class Ruling(NamedTuple):
-    """What the policy says of one name: ``rule`` is None where the default spoke, ``list`` is the one that the name is
-    on where that made the rule match."""
+    """What the policy says of one name: ``rule`` is None where the default spoke, ``list`` is the first of its lists
+    that the name is on, if any."""
 
     verdict: Verdict
     rule: str | None = None
@@ -77,7 +77,7 @@ class Policy:
         self.lists = names.lists if names is not None else ()
         self.default = Ruling(default)
         self.revision = object()
-        self._names = names
+        self._lists_of = names.lists_of if names is not None else lambda name: 0
         self._interface_name = interface_name
         self._patterns = PatternIndex((p, n) for n, rule in enumerate(self.rules) for p in rule.patterns)
         self._nameless = self._mask(lambda rule: not rule.patterns and not rule.lists)
@@ -94,17 +94,16 @@ class Policy:
     def decide(self, name: str | None, client: Client) -> Ruling:
         """The ruling for a name (as the wire had it; None: there was none) that a client asks for."""
         rules, lists = self._naming(name)
-        hits = (rules | self._listing[lists]) & self._rules_of[client] & self._active
+        hits = rules & self._active
         if not hits:
-            return self.default
-        first = hits & -hits
-        return self._rulings[first, 0 if rules & first else lists]
+            return self.default  # as for most names, which need not pay for more
+        hits &= self._rules_of[client]
+        return self._rulings[hits & -hits, lists] if hits else self.default
 
     def uses(self, name: str | None, client: Client) -> tuple[Rule, ...]:
         """The rules on whose limits the client's time with this name counts, reached or not: those that are in force by
         their schedules, match, and are above the first rule that decides without a limit."""
-        rules, lists = self._naming(name)
-        hits = (rules | self._listing[lists]) & self._rules_of[client] & self._timely
+        hits = self._naming(name)[0] & self._rules_of[client] & self._timely
         unlimited = hits & ~self._limited
         above = (unlimited & -unlimited) - 1
         counted = hits & self._limited & above
@@ -112,8 +111,7 @@ class Policy:
 
     def passed_over(self, name: str | None, client: Client) -> Iterator[tuple[Rule, str]]:
         """For ``explain``: each rule above the deciding one, with why it did not decide."""
-        rules, lists = self._naming(name)
-        by_name, by_client = rules | self._listing[lists], self._rules_of[client]
+        by_name, by_client = self._naming(name)[0], self._rules_of[client]
         for number, rule in enumerate(self.rules):
             bit = 1 << number
             if by_name & by_client & self._active & bit:
@@ -152,11 +150,13 @@ class Policy:
                     *(rule.until for rule in self.rules if rule.until > now)), default=inf)
 
     def _naming(self, name: str | None) -> tuple[int, int]:
-        """The rules that match the name without their lists, and the lists that it stands on."""
+        """The rules that match the name, whoever asks, and the lists that it is on."""
         if name is None:
             return self._nameless, 0
         name = canonical(name)
-        return self._nameless | self._patterns.matches(name), 0 if self._names is None else self._names.lists_of(name)
+        rules = self._nameless | self._patterns.matches(name)
+        lists = self._lists_of(name)
+        return (rules | self._listing[lists], lists) if lists else (rules, 0)
 
     def _for_client(self, client: Client) -> int:
         interface = self._interface_name(client.interface) if client.interface else ""

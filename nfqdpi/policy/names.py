@@ -111,39 +111,46 @@ class Words:
         return found
 
 
+class _Domain:
+    """A domain in the tree of those that patterns name: masks of the rules for itself, and for what is below it."""
+
+    __slots__ = ("below", "here", "under")
+
+    def __init__(self) -> None:
+        self.here = self.below = 0
+        self.under: dict[str, _Domain] = {}  # by the next label to the left
+
+
 class PatternIndex:
     """Many patterns, each with the number of its rule: which rules have one that matches a name?
 
-    Every suffix of a pattern's name is a key, so that the walk from a name's last label ends with the first label that
-    no pattern has: two or three probes for most names, however many patterns there are.
+    The walk down the tree, from a name's last label, ends with the first label that no pattern has: after two or three
+    for most names, however many patterns there are.
     """
 
     def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
-        self._suffixes: dict[str, tuple[int, int]] = {}  # to rules of the name itself, and of those below it
+        self._root = _Domain()
         words: dict[str, int] = {}
         for pattern, rule in patterns:
             bit = 1 << rule
             if pattern.kind is Kind.SUBSTRING:
                 words[pattern.text] = words.get(pattern.text, 0) | bit
                 continue
-            labels = pattern.text.split(".")
-            for n in range(1, len(labels)):
-                self._suffixes.setdefault(".".join(labels[n:]), (0, 0))
-            here, below = self._suffixes.get(pattern.text, (0, 0))
-            self._suffixes[pattern.text] = (here | bit * (pattern.kind is not Kind.BELOW),
-                                            below | bit * (pattern.kind is not Kind.EXACT))
+            domain = self._root
+            for label in reversed(pattern.text.split(".")):
+                domain = domain.under.setdefault(label, _Domain())
+            domain.here |= bit * (pattern.kind is not Kind.BELOW)
+            domain.below |= bit * (pattern.kind is not Kind.EXACT)
         self._words = Words(words) if words else None
 
     def matches(self, name: str) -> int:
         """A mask with a bit set for the number of every rule that has a pattern for the canonical name."""
         found = 0 if self._words is None else self._words.find(name)
-        suffixes = self._suffixes
-        dot = len(name)
-        while True:
-            dot = name.rfind(".", 0, dot)
-            rules = suffixes.get(name[dot + 1 :])
-            if rules is None:
+        domain = self._root
+        for label in reversed(name.split(".")):
+            found |= domain.below
+            below = domain.under.get(label)
+            if below is None:
                 return found
-            if dot < 0:
-                return found | rules[0]
-            found |= rules[1]
+            domain = below
+        return found | domain.here

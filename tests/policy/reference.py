@@ -71,11 +71,9 @@ def decide(rules: Sequence[Rule], default: Verdict, lists: Mapping[str, Listed],
         if not rule.patterns and not rule.lists:
             return rule.verdict, rule.name, None
         if asked.name is not None:
-            if any(matches(pattern, asked.name) for pattern in rule.patterns):
-                return rule.verdict, rule.name, None
-            for name, listed in lists.items():
-                if name in rule.lists and on(listed, asked.name):
-                    return rule.verdict, rule.name, name
+            having = [name for name, listed in lists.items() if name in rule.lists and on(listed, asked.name)]
+            if having or any(matches(pattern, asked.name) for pattern in rule.patterns):
+                return rule.verdict, rule.name, having[0] if having else None
     return default, None, None
 
 

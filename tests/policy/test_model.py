@@ -94,12 +94,13 @@ def _all_said(policy: Policy) -> list[Ruling]:
 
 
 def test_the_list_that_matched_is_named() -> None:
-    """Events can say which of a rule's lists it was; a rule's own pattern needs none."""
+    """Events can say which of a rule's lists it was, whatever else matched; a name on none has none."""
     names = index(ads=Listed((Pattern.parse("a.example"),)), more=Listed((Pattern.parse("b.example"),)))
     policy = Policy([rule("no", Verdict.BLOCK, "*tracker*", lists=("more", "ads"))], names=names)
     assert policy.decide("www.A.Example.", HERE) == Ruling(Verdict.BLOCK, "no", "ads")
     assert policy.decide("b.example", HERE) == Ruling(Verdict.BLOCK, "no", "more")
-    assert policy.decide("tracker.b.example", HERE) == Ruling(Verdict.BLOCK, "no", None)
+    assert policy.decide("tracker.b.example", HERE) == Ruling(Verdict.BLOCK, "no", "more")
+    assert policy.decide("tracker.c.example", HERE) == Ruling(Verdict.BLOCK, "no", None)
 
 
 def test_a_list_that_is_not_there_has_no_names() -> None:
