@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from math import inf
 from random import Random
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -44,11 +45,11 @@ class World:
 
 
 def world(random: Random) -> World:
-    """Up to eight rules, three lists and two schedules."""
+    """Up to twelve rules, three lists and two schedules."""
     lists = {name: Listed(_patterns(random, 6), _patterns(random, 2)) for name in ("ads", "kids", "own")}
     zone = ZoneInfo(random.choice(("Europe/Berlin", "America/New_York", "Asia/Kathmandu")))
     schedules = [Schedule([Window.parse(one) for one in _some(random, WINDOWS, 3) or WINDOWS[:1]], zone) for _ in "12"]
-    rules = tuple(_rule(random, f"rule {n}", tuple(lists), schedules) for n in range(random.randint(0, 8)))
+    rules = tuple(_rule(random, f"rule {n}", tuple(lists), schedules) for n in range(random.randint(0, 12)))
     default = random.choice((Verdict.ACCELERATE, Verdict.BLOCK))
     index = NameIndex(build({name: listed.parsed() for name, listed in lists.items()}))
     return World(rules, default, lists, Policy(rules, default, index, lambda number: INTERFACES.get(number, "")))
@@ -79,8 +80,8 @@ def _rule(random: Random, name: str, lists: tuple[str, ...], schedules: list[Sch
                                _some(random, tuple(INTERFACES.values()), 1)) for _ in range(random.randint(0, 2)))
     return Rule(
         name, random.choice(VERDICTS), _patterns(random, 3), _some(random, lists, 2),
-        groups=random.choice((None, groups)), schedule=random.choice((None, None, *schedules)),
-        limit=random.choice((None, None, 60.0)), until=random.choice((float("inf"), random.uniform(*YEAR))),
+        groups=random.choice((None, None, groups)), schedule=random.choice((None, None, None, *schedules)),
+        limit=random.choice((None, None, None, 60.0)), until=random.choice((inf, inf, inf, random.uniform(*YEAR))),
         enabled=random.random() < 0.9)
 
 
