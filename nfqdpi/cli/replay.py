@@ -36,6 +36,7 @@ def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) 
     from nfqdpi.plugins import PluginError
     from nfqdpi.replay.jobs import Output, Settings, replay
     from nfqdpi.replay.run import Tally
+    from nfqdpi.state import StateError
 
     total, began = Tally(), time.monotonic()
 
@@ -50,7 +51,9 @@ def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) 
                            hidden=size < _LONG_WORK or not sys.stderr.isatty()) as bar:
         try:
             replay(files, Settings(config, show_all), jobs, Output(sys.stdout.buffer, done, bar.update))
-        except PluginError as error:
+        except ValueError as error:
+            fail(Exit.USAGE, str(error))
+        except (PluginError, StateError) as error:
             fail(Exit.DEGRADED, str(error))
         sys.stdout.flush()
     click.echo(_summary(len(files), total, time.monotonic() - began), err=True)

@@ -9,6 +9,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from nfqdpi import __version__
@@ -29,7 +30,8 @@ def compile_lists(state: str, lists: Iterable[str]) -> Path | None:
     with alone(folder):
         path = folder / _key(facts)
         if path.exists() and is_whole(path.read_bytes()):
-            os.utime(path)  # the newest stay
+            with suppress(PermissionError):  # of one who may read only
+                os.utime(path)  # the newest stay
             return path
         facts, compiled = _compiled(store, facts)
         path = folder / _key(facts)
