@@ -80,6 +80,13 @@ class Pool:
         self._stopping = False
         self._watching: asyncio.Task[None] | None = None
 
+    @property
+    def well(self) -> bool:
+        """True while every queue has a worker that answers."""
+        alive = monotonic() - _HANG
+        return all(place.pid and place.ready.is_set() and place.counters["heartbeat_ms"] / 1000 > alive
+                   for place in self.places)
+
     async def start(self, makings: Makings) -> None:
         """All workers, each owning its queue. Raises PoolError where one cannot."""
         self._makings = makings

@@ -24,7 +24,7 @@ from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.events import Event, EventFile
 from nfqdpi.daemon.governor import Governor
-from nfqdpi.daemon.notify import notify
+from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.record import Record
@@ -81,11 +81,14 @@ class Supervisor:
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
-            following = asyncio.create_task(self._governor.follow())
-            undo.push_async_callback(_ended, following)
+            for task in (self._governor.follow(), stay_alive(self._well)):
+                undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+
+    def _well(self) -> bool:
+        return self._pool.well or self._config.fail.simulate == "no_listener"
 
     def _hang_up(self) -> None:
         task = asyncio.create_task(self._reload_aloud())
@@ -94,7 +97,11 @@ class Supervisor:
 
     async def _reload_aloud(self) -> None:
         """For a signal, which gets no reply."""
-        reply = await self._governor.reload()
+        reloading()
+        try:
+            reply = await self._governor.reload()
+        finally:
+            notify("READY=1")
         for problem in reply["problems"]:
             self._say(f"not reloaded: {problem}")
         if not reply["problems"]:
