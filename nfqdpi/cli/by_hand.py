@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
@@ -200,10 +201,12 @@ def _tell(config: Config) -> None:
 
 @contextmanager
 def _state(config: Config) -> Iterator[State]:
+    from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.state import State, StateError
 
     try:
-        yield State(config.state.directory)
+        with as_owner(Path(config.state.directory)):
+            yield State(config.state.directory)
     except PermissionError as error:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: {error.strerror}")
     except StateError as error:

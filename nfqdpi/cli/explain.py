@@ -6,6 +6,7 @@ import socket
 import sys
 from datetime import datetime, tzinfo
 from ipaddress import ip_address
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,7 @@ def command(  # noqa: PLR0913  one for each option
     """Would NAME pass? Every rule that is passed over, why, and the one that decides. Exit 0: yes, 1: it would be
     blocked."""
     from nfqdpi import assemble
+    from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.policy.suffixes import registrable
     from nfqdpi.state import StateError
 
@@ -44,7 +46,8 @@ def command(  # noqa: PLR0913  one for each option
     now = _time(at, assemble.time_zone(config))
     try:
         who = _client(client, mac, interface, assemble.known_clients(config))
-        policy = assemble.current(config, now)
+        with as_owner(Path(config.state.directory)):
+            policy = assemble.current(config, now)
     except ValueError as error:
         fail(Exit.USAGE, str(error))
     except PermissionError as error:

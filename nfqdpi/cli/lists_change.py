@@ -49,6 +49,7 @@ def update(config: Config, names: tuple[str, ...], *, as_json: bool) -> None:
 
 
 def _updated(sources: Sequence[DomainList], config: Config) -> list[Result]:
+    from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.lists.store import Store
     from nfqdpi.lists.update import update as renew
 
@@ -58,7 +59,7 @@ def _updated(sources: Sequence[DomainList], config: Config) -> list[Result]:
             bar.label = name
             bar.update(int((len(results) + share) * _STEPS) - bar.pos)
 
-        with permitted():
+        with permitted(), as_owner(Path(config.state.directory)):
             for result in renew(sources, Store(config.state.directory), progress):
                 results.append(result)
                 progress(result.name, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -39,6 +40,7 @@ def command(config: Config, *, no_rules: bool) -> None:
         simulated = msgspec.structs.replace(again.fail, simulate=config.fail.simulate)  # the command line may say it
         return msgspec.structs.replace(again, fail=simulated)
 
+    _give_up_the_rest(config, path)
     try:
         supervisor = Supervisor(config, read=read, with_rules=not no_rules, say=_say)
     except OSError as error:
@@ -49,6 +51,28 @@ def command(config: Config, *, no_rules: bool) -> None:
         fail(Exit.NO, f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (PolicyError, PoolError, FirewallError) as error:
         fail(Exit.NO, str(error))
+
+
+def _give_up_the_rest(config: Config, path: Path) -> None:
+    """Of root's privileges nothing is left but what the queues, the rules and the resets take."""
+    import pwd
+
+    from nfqdpi.kernel.privileges import Capability, drop
+    from nfqdpi.kernel.queues import show_to
+
+    user = config.service.user
+    directories = [Path(config.state.directory)]
+    directories += [Path(file).parent for file in (config.events.file, config.control.socket) if file]
+    reads = (*map(Path, sys.path), path)
+    try:
+        if user:
+            show_to(pwd.getpwnam(user).pw_gid)
+        drop(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, user=user, directories=directories, reads=reads)
+    except LookupError:
+        fail(Exit.USAGE, f"[service] user: there is no user {user!r}")
+    except PermissionError as error:
+        fail(Exit.NOT_PERMITTED, f"[service] user: {user} may not read {error.filename}" if error.filename
+             else f"[service] user: only root can become {user}")
 
 
 def _say(line: str) -> None:

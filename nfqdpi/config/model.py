@@ -237,6 +237,12 @@ class Control(Struct, frozen=True):
     socket: SocketPath = "/run/nfqdpi/control.sock"
 
 
+class Service(Struct, frozen=True):
+    """Who the daemon is, when root has started it: "" stays root, without root's capabilities."""
+
+    user: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{0,32}\Z")] = ""
+
+
 class Config(Struct, frozen=True):
     """A whole, validated configuration."""
 
@@ -253,6 +259,7 @@ class Config(Struct, frozen=True):
     rule: tuple[Rule, ...] = ()
     events: Events = Events()
     control: Control = Control()
+    service: Service = Service()
 
     @property
     def field(self) -> MarkField:

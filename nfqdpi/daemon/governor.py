@@ -25,7 +25,7 @@ from nfqdpi.lists.compile import compile_lists
 from nfqdpi.policy.model import Policy
 from nfqdpi.state import State, StateError
 
-AT_START = ("queue", "marks", "inspect", "fail", "state", "events", "control")  # sections that only a start reads
+AT_START = ("queue", "marks", "inspect", "fail", "state", "events", "control", "service")  # only a start reads these
 
 _LOOK = 10.0  # s between two looks at what tells nobody when it changes: lists, leases, the state, the clock
 _AGAIN = 0.6  # s after which flows are judged again: packets that waited in a queue have put old marks over ours

@@ -21,6 +21,7 @@ _CFG_CMD, _CFG_MASK, _CFG_FLAGS = 1, 4, 5  # NFQA_CFG_*
 _BIND = Struct("!BxH").pack(1, 0)  # nfqnl_msg_config_cmd: NFQNL_CFG_CMD_BIND; the family has no meaning any more
 _FAIL_OPEN, _CONNTRACK = 1, 2  # NFQA_CFG_F_*
 _U32 = Struct("!I")
+_LISTING = Path("/proc/net/netfilter/nfnetlink_queue")
 _HIGHEST = 0xFFFF
 
 
@@ -49,11 +50,18 @@ class Queue(NamedTuple):
 def queues() -> dict[int, Queue]:
     """The queues of this network namespace that have a listener, by number."""
     try:
-        lines = Path("/proc/net/netfilter/nfnetlink_queue").read_text().splitlines()
+        lines = _LISTING.read_text().splitlines()
     except FileNotFoundError:
         return {}  # nfnetlink_queue is not in the kernel: there are no queues
     found = (Queue(*map(int, line.split()[:8])) for line in lines)
     return {queue.number: queue for queue in found}
+
+
+def show_to(group: int) -> None:
+    """Let a group, by its number, read what ``queues`` reads, in this network namespace: the kernel shows it to root
+    alone. Raises OSError."""
+    glue()  # has the kernel load the module: until then there is no listing
+    os.chown(_LISTING, -1, group)
 
 
 def fail_open(descriptor: int, number: int, *, on: bool) -> None:
