@@ -60,6 +60,7 @@ def test_the_core_calls_nothing_of_the_world() -> None:
     ("config", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("importers", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("lists", {"assemble", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
+    ("state", {"assemble", "lists", "kernel", "daemon", "replay", "lab", "doctor", "cli"}),
     ("daemon", {"replay", "lab", "doctor", "cli"}),
     ("replay", {"kernel", "daemon", "lab", "doctor", "cli"}),
     ("lab", {"daemon", "replay", "doctor", "cli"}),

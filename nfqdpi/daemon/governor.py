@@ -74,8 +74,8 @@ class Governor:
                 await asyncio.sleep(max(wait, 0.01))
                 try:
                     await self._look()
-                except _TROUBLE as error:
-                    self._complain(str(error))
+                except Exception as error:  # noqa: BLE001  the next look may well go better, and must not fail to come
+                    self._complain(f"{type(error).__name__}: {error}")
         finally:
             for task in (self._again, self._updates):
                 if task is not None:

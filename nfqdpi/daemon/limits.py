@@ -18,9 +18,9 @@ from nfqdpi.kernel.ctnetlink import entry
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.state import State
 
-OFTEN, SELDOM = 1.0, 10.0  # s between two looks at the flows: often when a limit is near
+OFTEN, SELDOM = 3.0, 10.0  # s between two looks at the flows: often when a limit is near, but see _ROUNDING
 _SAVE = 60.0  # s between two writings down; so much is forgotten by a daemon that is killed
-_ROUNDING = 1.5  # s; timeouts are told in whole seconds
+_ROUNDING = 1.5  # s; timeouts are told in whole seconds, so less than twice as much shows nothing
 
 
 class Clock:
@@ -48,7 +48,7 @@ class Clock:
         if not left:
             return float("inf")
         nearest = min((seconds for seconds in left if seconds > 0), default=SELDOM)
-        return self._looked + min(max(nearest, OFTEN), SELDOM) - monotonic()
+        return self._looked + min(max(nearest / 2, OFTEN), SELDOM) - monotonic()
 
     async def look(self, policy: Policy) -> None:
         """Let the clocks run of the rules that are being used. Raises OSError and StateError."""

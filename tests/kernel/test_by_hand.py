@@ -1,0 +1,133 @@
+"""Changes that come by themselves or by hand, in a real gateway: overrides, schedules, limits, leases, lists."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from nfqdpi.core.verdict import Verdict
+from nfqdpi.lab.network import CLIENT, Lab
+from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.origin import Origin, Visitor
+from tests.kernel.test_gateway import mark
+from tests.kernel.test_reload import reload
+from tests.kernel.test_supervision import visit, wait_until
+
+NIGHT = """
+[policy]
+time_zone = "UTC"
+[[schedule]]
+name = "night"
+windows = ["{}"]
+[[rule]]
+name = "bedtime"
+action = "block"
+schedule = "night"
+"""
+
+
+def test_block_and_allow_at_once(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """The command comes back when the change is in force, for flows that run already too; the later one wins."""
+    running = gateway(config(lab))
+    with Visitor(lab.client, 4) as visitor:
+        assert visitor.ask("allowed.example") == "ok"
+        assert "1 running flows cut" in ask(lab, running, "block", "allowed.example")
+        assert visit(lab) == "reset"
+        assert "2 freed" in ask(lab, running, "allow", "allowed.example", "--client", CLIENT[4])
+        assert visitor.ask("allowed.example") == "ok"
+        assert visit(lab) == "ok"
+    assert visit(lab, "blocked.example") == "reset"
+    ask(lab, running, "overrides", "rm", "2")
+    assert visit(lab) == "reset"
+
+
+def test_a_pause_ends_by_itself_and_survives_a_restart(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """While it lasts everything passes; when it ends, what it had let pass is cut."""
+    earlier = gateway(config(lab))
+    began = time.time()
+    ask(lab, earlier, "pause", "--for", "8s")
+    assert visit(lab, "blocked.example") == "ok"
+    assert earlier.stop() == 0
+    gateway(config(lab))
+    with Visitor(lab.client, 4, timeout=10) as visitor:
+        assert visitor.ask("blocked.example") == "ok"
+        assert time.time() - began < 8, "the machine is too slow for this test"
+        assert wait_until(lambda: mark(lab, 4, visitor.port) == Verdict.BLOCK, 15)
+        assert time.time() - began > 8
+        assert visitor.ask("blocked.example") == "reset"
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_a_schedule_cuts_when_it_begins(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """At the edge of a window, without anybody's doing: new flows and those that run."""
+    now = datetime.now(UTC)
+    edge = (now + timedelta(seconds=75 if now.second > 45 else 60)).replace(second=0, microsecond=0)
+    window = f"{edge:%H:%M}-{edge + timedelta(hours=1):%H:%M}"
+    gateway(config(lab) + NIGHT.format(window))
+    with Visitor(lab.client, 4) as visitor:
+        assert visitor.ask("allowed.example") == "ok"
+        assert wait_until(lambda: mark(lab, 4, visitor.port) == Verdict.BLOCK, 90)
+        assert abs((datetime.now(UTC) - edge).total_seconds()) < 10
+        assert visitor.ask("allowed.example") == "reset"
+    assert visit(lab) == "reset"
+
+
+def test_a_time_limit(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A rule's clock runs while a flow of what it names is active, not while it is idle or another's; then the flow is
+    cut. A restart does not turn the clock back."""
+    text = config(lab) + '[[rule]]\nname = "games"\naction = "block"\ndomains = ["games.example"]\nlimit = "16s"\n'
+    running = gateway(text)
+    with Visitor(lab.client, 4) as player, Visitor(lab.client, 4) as other:
+        assert player.ask("games.example") == "ok"
+        time.sleep(14)
+        asked = time.monotonic()
+        while player.ask("games.example") == "ok" and time.monotonic() - asked < 60:
+            assert other.ask("allowed.example") == "ok"
+            time.sleep(0.2)
+        assert 4 < time.monotonic() - asked < 40
+        assert other.ask("allowed.example") == "ok"
+    assert visit(lab, "games.example") == "reset"
+    assert running.stop() == 0
+    running = gateway(text)
+    assert visit(lab, "games.example") == "reset"
+    reload(lab, running, text.replace("16s", "1h"))
+    assert visit(lab, "games.example") == "ok"
+
+
+def test_names_of_clients_and_lists_are_followed(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A lease that gives the client a name, and a list's file that changes, are in force without a command."""
+    leases, names = lab.state / "leases", lab.state / "names.txt"
+    names.write_text("first.example\n")
+    text = config(lab) + f"""
+[clients]
+leases = "{leases}"
+[[list]]
+name = "ads"
+path = "{names}"
+[[group]]
+name = "tablets"
+clients = ["tablet"]
+[[rule]]
+name = "listed"
+action = "block"
+lists = ["ads"]
+groups = ["tablets"]
+"""
+    running = gateway(text)
+    assert visit(lab, "first.example") == "ok"
+    leases.write_text(f"0 02:00:00:00:00:01 {CLIENT[4]} tablet *\n")
+    assert wait_until(lambda: visit(lab, "first.example") == "reset", 30)
+    assert visit(lab, "second.example") == "ok"
+    replaced = lab.state / "names.new"
+    replaced.write_text("first.example\nsecond.example\n")
+    replaced.rename(names)
+    assert wait_until(lambda: visit(lab, "second.example") == "reset", 30)
+    assert wait_until(lambda: events_name_the_list(lab.state / "eve.json"), 5)
+    assert "problem" not in running.log.read_text()
+
+
+def events_name_the_list(file: Path) -> bool:
+    last = json.loads(file.read_text().splitlines()[-1])
+    return bool(last["verdict"]["list"] == "ads")
