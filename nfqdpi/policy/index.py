@@ -17,6 +17,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 
 import marisa_trie
 
@@ -43,8 +44,11 @@ def build(lists: Mapping[str, Parsed]) -> bytes:
     classes = [mask for mask, _ in Counter(masks.values()).most_common()]
     low = (1 << below_shift) - 1
     facts = {"lists": list(lists), "words": words, "classes": [(mask & low, mask >> below_shift) for mask in classes]}
-    trie = marisa_trie.Trie(map(_key, masks))
-    return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), _classes_of(trie, masks, classes))
+    keys = [text[::-1] + "." for text in masks]
+    trie = marisa_trie.Trie(keys)
+    numbers = {mask: number for number, mask in enumerate(classes)}
+    table = _by_id(trie, keys, [numbers[mask] for mask in masks.values()])
+    return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), table)
 
 
 def _add(into: dict[str, int], texts: Sequence[str], mask: int) -> None:
@@ -56,22 +60,17 @@ def _add(into: dict[str, int], texts: Sequence[str], mask: int) -> None:
         into[text] = old(text, 0) | mask
 
 
-def _classes_of(trie: marisa_trie.Trie, masks: Mapping[str, int], classes: Sequence[int]) -> array[int]:
-    """The number of each name's class, by the name's id in the trie."""
-    numbers = {mask: number for number, mask in enumerate(classes)}
-    found = array("I", bytes(4 * len(masks)))
-    for text, mask in masks.items():
-        if number := numbers[mask]:  # most names are of class 0, and asking the trie is slow
-            found[trie.key_id(_key(text))] = number
-    return found
+def _by_id(trie: marisa_trie.Trie, keys: Sequence[str], classes: Sequence[int]) -> array[int]:
+    """The class of each key, by the key's id in the trie."""
+    table = array("I", bytes(4 * len(keys)))
+    # The largest class is 0: of most keys the trie need not be asked, which is the slow part.
+    for number, one in zip(map(trie.key_id, compress(keys, classes)), filter(None, classes), strict=True):
+        table[number] = one
+    return table
 
 
-def _key(text: str) -> str:
-    return text[::-1] + "."
-
-
-def _pack(facts: bytes, trie: bytes, classes: array[int]) -> bytes:
-    parts = (facts, trie, classes.tobytes())
+def _pack(facts: bytes, trie: bytes, table: array[int]) -> bytes:
+    parts = (facts, trie, table.tobytes())
     body = b"".join(part + bytes(-len(part) % 8) for part in parts)
     return _HEADER.pack(_MAGIC, zlib.crc32(body), *map(len, parts)) + body
 
