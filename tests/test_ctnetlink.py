@@ -118,3 +118,25 @@ def test_entries_are_total(change: bytes | tuple[int, bytes]) -> None:
     body = change if isinstance(change, bytes) else BODY[: change[0]] + change[1] + BODY[change[0] + len(change[1]) :]
     with suppress(Malformed):
         assert isinstance(ctnetlink.entry(Message(0x100, 0, 1, 2, body)), Entry)
+
+
+def test_the_shape_of_a_message_is_no_secret_of_the_first() -> None:
+    """Messages of one length are read right, whatever came before: values, other attributes, another order."""
+    same_length = (
+        BODY,
+        BODY.replace(u32(8, 0xAB3), u32(8, 0x15)),
+        BODY.replace(u32(8, 0xAB3), u32(99, 0xAB3)),
+        BODY.replace(u32(8, 0xAB3) + u32(12, 77), u32(12, 78) + u32(8, 0xAB3)),
+    )
+    for body in (*same_length, *same_length[::-1]):
+        found = attributes(body)
+        entry = ctnetlink.entry(Message(0x100, 0, 1, 2, body))
+        assert entry.mark == int.from_bytes(found.get(8, b""), "big")
+        assert entry.id == int.from_bytes(found[12], "big")
+        assert (entry.orig, entry.zone, entry.packets) == (ENTRY.orig, 5, 5)
+
+
+def test_when_a_flow_began() -> None:
+    """In seconds since 1970, of the kernel's nanoseconds."""
+    body = BODY + nested(20, attribute(1, struct.pack("!Q", 1_795_000_000_500_000_000)))
+    assert ctnetlink.entry(Message(0x100, 0, 1, 2, body)).started == 1_795_000_000.5

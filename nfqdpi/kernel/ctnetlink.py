@@ -7,7 +7,6 @@ of net/netfilter/nf_conntrack_netlink.c that does it.
 from __future__ import annotations
 
 import socket
-import struct
 from enum import StrEnum
 from functools import lru_cache
 from struct import Struct
@@ -16,13 +15,15 @@ from msgspec import Struct as Record
 
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.core.wire import Malformed
-from nfqdpi.kernel.netlink import CREATE, NESTED, Message, attribute, attributes, nested, nfgenmsg
+from nfqdpi.kernel.netlink import ATTRIBUTE, CREATE, KIND, NESTED, Message, attribute, attributes, nested, nfgenmsg
+from nfqdpi.kernel.shape import Shapes
 
 # --- ctnetlink's constants ---
 NEW, GET, DELETE = 0x100, 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
 GROUPS = (1, 2, 3)  # NFNLGRP_CONNTRACK_NEW, _UPDATE, _DESTROY
 _ORIG, _REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK = 1, 2, 3, 4, 7, 8
-_COUNTERS_ORIG, _COUNTERS_REPLY, _ID, _ZONE, _MARK_MASK = 9, 10, 12, 18, 21
+_COUNTERS_ORIG, _COUNTERS_REPLY, _ID, _ZONE, _TIMESTAMP, _MARK_MASK = 9, 10, 12, 18, 20, 21
+_START = 1
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _V4, _V6 = (1, 2), (3, 4)  # CTA_IP_V4_SRC and _DST, CTA_IP_V6_SRC and _DST
 _PROTO_NUM, _SPORT, _DPORT = 1, 2, 3
@@ -33,7 +34,7 @@ _TCP_STATES = ("none", "syn_sent", "syn_recv", "established", "fin_wait", "close
 _U16, _U32 = Struct("!H"), Struct("!I")
 
 
-class Tuple(Record, frozen=True):
+class Tuple(Record, frozen=True, gc=False):
     """One direction of an entry. Ports are 0 for protocols without."""
 
     proto: int
@@ -43,12 +44,13 @@ class Tuple(Record, frozen=True):
     dport: int
 
 
-class Entry(Record, frozen=True):
+class Entry(Record, frozen=True, gc=False):
     """One tracked flow. ``orig`` is the tuple of its first packet, ``reply`` the one that answers bear (after NAT).
 
     ``timeout`` in seconds, ``tcp_state`` as conntrack(8) words it, in lower case; ``packets`` and ``volume`` (in bytes)
     count both directions and are None where nf_conntrack_acct is off. ``key`` is ``orig`` in the kernel's own words, by
-    which it finds the entry again; without it, ``orig`` must be of a protocol with ports.
+    which it finds the entry again; without it, ``orig`` must be of a protocol with ports. ``started``, in seconds since
+    1970, is None where nf_conntrack_timestamp was off when the flow began.
     """
 
     family: int
@@ -63,6 +65,7 @@ class Entry(Record, frozen=True):
     packets: int | None = None
     volume: int | None = None
     key: bytes = b""
+    started: float | None = None
 
 
 class Change(StrEnum):
@@ -90,10 +93,28 @@ def event(message: Message) -> Event:
 
 def entry(message: Message) -> Entry:
     """An entry out of a message (ctnetlink_fill_info). Raises Malformed on what is none."""
-    try:
-        return _entry(message.family, attributes(message.payload))
-    except (KeyError, IndexError, ValueError, struct.error) as error:
-        raise Malformed(f"no conntrack entry: {error}") from error
+    (src, dst, proto, sport, dport, far_src, far_dst, far_proto, far_sport, far_dport, mark, status, timeout, state,
+     number, zone, packets, far_packets, volume, far_volume, start) = _SHAPES.values(message.payload)
+    if None in (src, dst, proto, far_src, far_dst, far_proto):
+        raise Malformed("an entry without a whole tuple")
+    if state is not None and state >= len(_TCP_STATES):
+        raise Malformed(f"TCP state {state}")
+    counted = None not in (packets, far_packets, volume, far_volume)
+    return Entry(
+        message.family,
+        Tuple(proto, _text(src), sport or 0, _text(dst), dport or 0),
+        Tuple(far_proto, _text(far_src), far_sport or 0, _text(far_dst), far_dport or 0),
+        mark or 0,
+        status or 0,
+        timeout or 0,
+        None if state is None else _TCP_STATES[state],
+        number or 0,
+        zone or 0,
+        packets + far_packets if counted else None,
+        volume + far_volume if counted else None,
+        _key(message.payload),
+        start / 1e9 if start else None,
+    )
 
 
 def mark_attributes(field: MarkField, verdict: Verdict) -> bytes:
@@ -116,51 +137,40 @@ def id_attribute(named: Entry) -> bytes:
     return attribute(_ID, _U32.pack(named.id))
 
 
-def _entry(family: int, found: dict[int, bytes]) -> Entry:
-    packets = volume = None
-    if _COUNTERS_ORIG in found and _COUNTERS_REPLY in found:
-        both = [attributes(found[kind]) for kind in (_COUNTERS_ORIG, _COUNTERS_REPLY)]
-        packets = sum(_integer(counters, _COUNTERS_PACKETS) for counters in both)
-        volume = sum(_integer(counters, _COUNTERS_BYTES) for counters in both)
-    return Entry(
-        family=family,
-        orig=_tuple(found[_ORIG]),
-        reply=_tuple(found[_REPLY]),
-        mark=_integer(found, _MARK),
-        status=_integer(found, _STATUS),
-        timeout=_integer(found, _TIMEOUT),
-        tcp_state=_tcp_state(found[_PROTOINFO]) if _PROTOINFO in found else None,
-        id=_integer(found, _ID),
-        zone=_integer(found, _ZONE),
-        packets=packets,
-        volume=volume,
-        key=found[_ORIG],
-    )
+def _leaves() -> dict[tuple[int, ...], tuple[str, str]]:
+    """Where in a message the fields of an entry are."""
+    leaves = {
+        (_MARK,): ("mark", "I"), (_STATUS,): ("status", "I"), (_TIMEOUT,): ("timeout", "I"), (_ID,): ("id", "I"),
+        (_ZONE,): ("zone", "H"), (_PROTOINFO, _PROTOINFO_TCP, _TCP_STATE): ("state", "B"),
+        (_TIMESTAMP, _START): ("start", "Q"),
+    }
+    for way, prefix in ((_ORIG, ""), (_REPLY, "far_")):
+        for (src, dst), code in ((_V4, "4s"), (_V6, "16s")):
+            leaves[way, _TUPLE_IP, src] = (f"{prefix}src", code)
+            leaves[way, _TUPLE_IP, dst] = (f"{prefix}dst", code)
+        for kind, field, code in ((_PROTO_NUM, "proto", "B"), (_SPORT, "sport", "H"), (_DPORT, "dport", "H")):
+            leaves[way, _TUPLE_PROTO, kind] = (prefix + field, code)
+    for way, prefix in ((_COUNTERS_ORIG, ""), (_COUNTERS_REPLY, "far_")):
+        leaves[way, _COUNTERS_PACKETS] = (f"{prefix}packets", "Q")
+        leaves[way, _COUNTERS_BYTES] = (f"{prefix}volume", "Q")
+    return leaves
 
 
-def _integer(found: dict[int, bytes], kind: int) -> int:
-    """An attribute in network order; 0 where the kernel left it out."""
-    return int.from_bytes(found.get(kind, b""), "big")
+_TUPLE = ("src", "dst", "proto", "sport", "dport")
+_SHAPES = Shapes(_leaves(), (
+    *_TUPLE, *(f"far_{field}" for field in _TUPLE), "mark", "status", "timeout", "state", "id", "zone",
+    "packets", "far_packets", "volume", "far_volume", "start"))
 
 
-@lru_cache(maxsize=1024)  # a state, window scales and flags: few kinds among thousands of entries
-def _tcp_state(protoinfo: bytes) -> str | None:
-    tcp = attributes(protoinfo).get(_PROTOINFO_TCP)
-    return _TCP_STATES[attributes(tcp)[_TCP_STATE][0]] if tcp else None
+def _key(data: bytes) -> bytes:
+    """The value of the first tuple."""
+    length, kind = ATTRIBUTE.unpack_from(data)  # ctnetlink_fill_info begins with it
+    return data[ATTRIBUTE.size : length] if kind & KIND == _ORIG else attributes(data)[_ORIG]
 
 
-def _tuple(data: bytes) -> Tuple:
-    if (usual := _USUAL.get(len(data))) is not None:
-        layout, headers, family = usual
-        ip, to_src, src, to_dst, dst, ports, to_proto, proto, to_sport, sport, to_dport, dport = layout.unpack(data)
-        if (ip, to_src, to_dst, ports, to_proto, to_sport, to_dport) == headers:
-            return Tuple(proto, socket.inet_ntop(family, src), sport, socket.inet_ntop(family, dst), dport)
-    parts = attributes(data)
-    addresses, protocol = attributes(parts[_TUPLE_IP]), attributes(parts[_TUPLE_PROTO])
-    family, kinds = (socket.AF_INET, _V4) if _V4[0] in addresses else (socket.AF_INET6, _V6)
-    text = [socket.inet_ntop(family, addresses[kind]) for kind in kinds]
-    sport, dport = (_integer(protocol, kind) for kind in (_SPORT, _DPORT))
-    return Tuple(protocol[_PROTO_NUM][0], text[0], sport, text[1], dport)
+@lru_cache(maxsize=65536)  # few servers, and few clients
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def _encode(plain: Tuple) -> bytes:
@@ -176,15 +186,3 @@ def _encode(plain: Tuple) -> bytes:
         attribute(_SPORT, _U16.pack(plain.sport)),
         attribute(_DPORT, _U16.pack(plain.dport)),
     )
-
-
-def _usual(address: str, family: int, size: int) -> tuple[Struct, tuple[int, ...], int]:
-    """The layout of an encoded tuple, one integer for each attribute's header, and what the headers hold."""
-    layout = Struct(f"!L L{size}s L{size}s L LB3x LH2x LH2x")
-    ip, src, _, dst, _, ports, proto, _, sport, _, dport, _ = layout.unpack(_encode(Tuple(0, address, 0, address, 0)))
-    return layout, (ip, src, dst, ports, proto, sport, dport), family
-
-
-# Reading tuples attribute by attribute took half of a dump's time. One that has the size and the headers which the
-# kernel gives to a protocol with ports is read at once.
-_USUAL = {usual[0].size: usual for usual in (_usual("127.0.0.1", socket.AF_INET, 4), _usual("::", socket.AF_INET6, 16))}

@@ -22,10 +22,10 @@ NETLINK_NETFILTER = 12
 REQUEST, ACK, DUMP = 0x001, 0x004, 0x300
 CREATE = 0x400
 _ERROR, _DONE, _FIRST_OF_SUBSYSTEMS = 2, 3, 0x10
-NESTED, _TYPE = 0x8000, 0x3FFF  # NLA_F_NESTED; NLA_TYPE_MASK
+NESTED, KIND = 0x8000, 0x3FFF  # NLA_F_NESTED; NLA_TYPE_MASK
 _HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
 _SUBSYSTEM = Struct("!BBH")  # nfgenmsg: family, version 0, resource
-_ATTRIBUTE = Struct("=HH")  # nlattr: length with this header, type
+ATTRIBUTE = Struct("=HH")  # nlattr: length with this header, type
 _ERRNO = Struct("=i")
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond rmem_max
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded to four bytes."""
-    return _ATTRIBUTE.pack(len(value) + 4, kind) + value + bytes(-len(value) % 4)
+    return ATTRIBUTE.pack(len(value) + 4, kind) + value + bytes(-len(value) % 4)
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -72,10 +72,10 @@ def attributes(data: bytes) -> dict[int, bytes]:
     found = {}
     at, end = 0, len(data)
     while at + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        length, kind = ATTRIBUTE.unpack_from(data, at)
         if length < 4 or at + length > end:
             raise Malformed(f"an attribute of {length} bytes, {end - at} left")
-        found[kind & _TYPE] = data[at + 4 : at + length]
+        found[kind & KIND] = data[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
 
