@@ -37,6 +37,7 @@ def _problems(config: Config, status: dict[str, Any]) -> list[str]:
     problems = [f"queue {w['queue']} has no worker" for w in status["workers"] if not w["owns_queue"]]
     problems += [f"the worker of queue {w['queue']} does not answer" for w in status["workers"]
                  if w["silent_ms"] > 2000]
+    problems += [f"events: {trouble}" for trouble in status["troubles"]]
     if status["rules"]:
         try:
             problems += firewall.check(ruleset(config))

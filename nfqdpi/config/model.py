@@ -99,6 +99,21 @@ class TimeZone(str):
         return cls(value)
 
 
+class SyslogTarget(str):
+    """A unix socket's path, or "udp://HOST[:PORT]"; "" is none."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> SyslogTarget:
+        unix = r"/[^\x00]{1,106}"  # unix(7): 108 bytes with the NUL
+        udp = r"udp://([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+        found = re.fullmatch(rf"|{unix}|{udp}", value) if isinstance(value, str) else None
+        if found is None or int(found[2] or 1) not in range(1, 65536):
+            raise ValueError('expected a socket such as "/dev/log", or "udp://HOST[:PORT]"')
+        return cls(found[0])
+
+
 class Queue(Struct, frozen=True):
     """Which packets are queued, and to whom."""
 
@@ -209,8 +224,8 @@ class Schedule(Struct, frozen=True):
 
 class Rule(Struct, frozen=True):
     """One line of the policy; read in order, the first match decides. ``limit``: the rule begins to match when its
-    groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the event
-    file."""
+    groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the events;
+    ``level``: their severity in journald and syslog."""
 
     action: Literal["block", "accelerate", "inspect"]
     name: str = ""
@@ -221,14 +236,20 @@ class Rule(Struct, frozen=True):
     limit: Duration | None = None
     respond: Literal["reset", "drop"] = "reset"
     log: bool = True
+    level: Literal["debug", "info", "notice", "warning", "err", "crit", "alert"] = "info"
     enabled: bool = True
 
 
 class Events(Struct, frozen=True):
-    """Where verdict events go; an empty file name switches them off."""
+    """Where verdict events go. ``file``, "" for none, is renamed to file.1 when it would be longer than ``max_bytes``
+    (0: never), and ``keep`` older files are kept; ``syslog``: a unix socket or "udp://HOST[:PORT]"."""
 
     file: FilePath = "/var/log/nfqdpi/eve.json"
     verdicts: Literal["all", "blocked", "none"] = "all"
+    max_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
+    keep: Annotated[int, Meta(ge=0, le=1000)] = 4
+    journald: bool = False
+    syslog: SyslogTarget = SyslogTarget("")
 
 
 class Control(Struct, frozen=True):

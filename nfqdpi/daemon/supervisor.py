@@ -22,13 +22,14 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
-from nfqdpi.daemon.events import Event, EventFile
 from nfqdpi.daemon.governor import Governor
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.rules import ruleset
+from nfqdpi.events.model import Event
+from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
 from nfqdpi.kernel.passage import flow_key
 
@@ -42,7 +43,7 @@ class Supervisor:
         self._config = config
         self._with_rules = with_rules
         self._say = say
-        self._events = EventFile(config.events.file)
+        self._events = EventLog(config)
         self._pool = Pool(config, self._take_lines, say)
         self._record = Record(config.field)
         self._domains = Domains()
@@ -56,14 +57,16 @@ class Supervisor:
         })
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT; SIGHUP reloads. Raises PolicyError, PoolError, firewall.FirewallError or OSError
-        where it cannot start; nothing is left behind then."""
+        """Until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 opens the event file anew. Raises PolicyError, PoolError,
+        firewall.FirewallError or OSError where it cannot start; nothing is left behind then."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGUSR1, self._events.reopen)
         async with AsyncExitStack() as undo:
+            undo.callback(self._close_events)
             await self._governor.start()
             undo.push_async_callback(self._pool.stop)
             if self._config.fail.simulate != "no_listener":
@@ -86,6 +89,11 @@ class Supervisor:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+
+    def _close_events(self) -> None:
+        self._events.close()
+        if self._events.lost:
+            self._say(f"{self._events.lost} events were lost on their way to {', '.join(self._events.names)}")
 
     def _well(self) -> bool:
         return self._pool.well or self._config.fail.simulate == "no_listener"
@@ -148,6 +156,7 @@ class Supervisor:
             "uptime_s": round(now - self._started, 1),
             "mode": self._config.inspect.mode,
             "rules": self._with_rules,
+            "troubles": self._events.troubles,
             "workers": [
                 {
                     "queue": place.number,

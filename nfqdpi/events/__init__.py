@@ -1,0 +1,1 @@
+"""Events: what one says, where they are written to, and how they are read again."""

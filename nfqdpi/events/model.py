@@ -1,0 +1,124 @@
+"""What an event says: Suricata's EVE names where EVE has the field. The JSON schema is made of these structs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from nfqdpi.core.verdict import Reason
+
+# Not checked while reading, which costs the daemon time; what is written has this shape.
+Timestamp = Annotated[str, Meta(
+    description="Local time, as EVE writes it: 2026-11-22T08:15:00.123456+0100",
+    extra_json_schema={"pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d{4}$"})]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Tls(Struct, omit_defaults=True):
+    """EVE's ``tls``."""
+
+    sni: str = ""
+    version: str = ""
+    alpn: str = ""
+    ja4: str = ""
+    ech: str = ""
+
+
+class Http(Struct, omit_defaults=True):
+    """EVE's ``http``."""
+
+    hostname: str = ""
+    http_method: str = ""
+    url: str = ""
+
+
+class VerdictPart(Struct):
+    """What was decided, and why; ``rule`` is null where none spoke, ``list`` where the rule names none."""
+
+    action: Literal["inspect", "accelerate", "block"]
+    reason: Reason
+    rule: str | None
+    list: str | None
+    mark: Annotated[int, Meta(ge=0, le=0xFFFFFFFF, description="Our field of the conntrack mark, all other bits 0")]
+
+
+class Client(Struct, omit_defaults=True):
+    """The client beside its address."""
+
+    mac: str = ""
+
+
+class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
+    """The verdict on a flow or, of a kept-alive HTTP connection, on a request. ``other_names``: names that the same
+    request or hello had beside the first."""
+
+    timestamp: Timestamp
+    flow_id: Annotated[int, Meta(ge=0, lt=1 << 48, description="The same in all events of a flow")]
+    src_ip: str
+    src_port: Port
+    dest_ip: str
+    dest_port: Port
+    proto: Literal["TCP", "UDP"]
+    app_proto: str
+    in_iface: str
+    verdict: VerdictPart
+    client: Client
+    packets: Annotated[int, Meta(ge=0, description="Payload packets that were looked at")]
+    latency_us: Annotated[int, Meta(ge=0, description="From the first of them to the verdict")]
+    tls: Tls | None = None
+    http: Http | None = None
+    other_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that were judged."""
+        name = self.tls.sni if self.tls else self.http.hostname if self.http else ""
+        return (name, *self.other_names) if name else ()
+
+
+class NoticePart(Struct, omit_defaults=True):
+    """``kind`` is for programs, ``message`` for people."""
+
+    kind: Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z_]+$"})]
+    message: str
+    count: Count = 0
+
+
+class Notice(Struct, tag_field="event_type", tag="notice"):
+    """What befell the gateway itself. Of kind ``events_lost``: ``count`` events before this line are missing here."""
+
+    timestamp: Timestamp
+    notice: NoticePart
+
+
+Line = Event | Notice
+
+
+def timestamp(now: datetime | None = None) -> str:
+    """A moment, or this one, as EVE writes it."""
+    return (now or datetime.now()).astimezone().strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+
+
+def notice(kind: str, message: str, count: int = 0) -> bytes:
+    """A whole line."""
+    return msgspec.json.encode(Notice(timestamp(), NoticePart(kind, message, count))) + b"\n"
+
+
+def sentence(line: Line) -> str:
+    """An event in words; names are as they came off the wire."""
+    if isinstance(line, Notice):
+        return line.notice.message
+    what, verdict = line.names[0] if line.names else f"{line.app_proto} without a name", line.verdict
+    why = f"rule {verdict.rule!r}" if verdict.rule is not None else str(verdict.reason)
+    why += f", list {verdict.list!r}" if verdict.list is not None else ""
+    return f"{verdict.action} {what} for {line.src_ip} to {line.dest_ip} port {line.dest_port}: {why}"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a line."""
+    made = msgspec.json.schema(Line)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A line of nfqdpi's event file", **made}

@@ -1,0 +1,151 @@
+"""Events out of files: saved ones, and the live one while it grows and is rotated."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from io import BufferedReader
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from nfqdpi.events.model import Line
+
+_LOOK = 0.2  # s between two looks at a file that has no more
+_GZIP = b"\x1f\x8b"
+_NUMBER = re.compile(r"\.([0-9]{1,6})(?:\.gz)?$")
+
+
+class Read(NamedTuple):
+    """A line and the event in it."""
+
+    text: bytes
+    line: Line
+
+
+class Reader:
+    """Picks the events that are wanted out of files. ``foreign`` counts the lines that are no events of ours."""
+
+    def __init__(self, wanted: Callable[[Line], bool]) -> None:
+        self.foreign = 0
+        self._wanted = wanted
+        self._decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+    def all(self, files: Iterable[Iterable[bytes]]) -> Iterator[Read]:
+        """Of files one after the other."""
+        for file in files:
+            for text in file:
+                try:
+                    line = self._decoder.decode(text)
+                except msgspec.DecodeError:
+                    self.foreign += bool(text.strip())
+                else:
+                    if self._wanted(line):
+                        yield Read(text, line)
+
+    def last(self, files: Sequence[Iterable[bytes]], most: int) -> list[Read]:
+        """The last ``most``, of files in the order of their age; older ones are read only if need be."""
+        found: list[Read] = []
+        for file in reversed(files):
+            found = [*deque(self.all([file]), most - len(found)), *found]
+            if len(found) == most:
+                break
+        return found
+
+
+class Saved:
+    """The lines of a file, read when they are asked for. Iterating raises OSError, and EOFError of half a gzip file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            yield from _unpacked(file)
+
+
+def siblings(path: Path, since: datetime | None = None) -> list[Path]:
+    """The files that this one was rotated to, whoever did it (eve.json.1, eve.json-20261122.gz), the oldest first, and
+    itself. Without those whose last event is older than ``since``."""
+    ages = []
+    for other in path.parent.glob(f"{path.name}[.-]*"):
+        number = _NUMBER.search(other.name)  # tells what was written in the same tick of the clock
+        with suppress(FileNotFoundError):
+            ages.append((other.stat().st_mtime, -int(number[1]) if number else 0, other))
+    return [other for age, _, other in sorted(ages) if since is None or age >= since.timestamp()] + [path]
+
+
+def whole(file: BufferedReader) -> Iterator[bytes]:
+    """The lines from here on, but for half a one at the end, which is being written."""
+    while (line := file.readline()).endswith(b"\n"):
+        yield line
+    file.seek(-len(line), os.SEEK_CUR)
+
+
+def growing(file: BufferedReader, path: Path) -> Iterator[bytes]:
+    """The lines from here on and those to come, without end, whoever renames or empties the file meanwhile. ``path`` is
+    where it was opened; it is closed in the end. Raises OSError."""
+    try:
+        while True:
+            yield from whole(file)
+            if newer := _newer(file, path):
+                time.sleep(_LOOK)  # whoever renamed it may not have told its writer yet
+                yield from whole(file)
+                file.close()
+                *rotated, file = newer
+                for older in rotated:
+                    with older:
+                        yield from _unpacked(older)
+            else:
+                if os.fstat(file.fileno()).st_size < file.tell():
+                    file.seek(0)
+                time.sleep(_LOOK)
+    finally:
+        file.close()
+
+
+def _newer(file: BufferedReader, path: Path) -> list[BufferedReader]:
+    """The files that have been written since this one, the live one last; none where this is the live one, or there is
+    no other yet."""
+    ours = os.fstat(file.fileno())
+    found = _opened(path)
+    newer: list[BufferedReader] = []
+    for other in reversed(found):
+        facts = os.fstat(other.fileno())
+        if os.path.samestat(facts, ours) or facts.st_mtime < ours.st_mtime:
+            break
+        newer.insert(0, other)
+    for other in found[: len(found) - len(newer)]:
+        other.close()
+    return newer
+
+
+def _opened(path: Path) -> list[BufferedReader]:
+    """The siblings and the file, opened; none while there is no such file. Nobody has renamed one of them meanwhile."""
+    while path.exists():
+        names = siblings(path)
+        found: list[BufferedReader] = []
+        with suppress(FileNotFoundError):
+            found.extend(other.open("rb") for other in names)
+        with suppress(FileNotFoundError):
+            opened = [os.fstat(other.fileno()).st_ino for other in found]
+            if names == siblings(path) and opened == [other.stat().st_ino for other in names]:
+                return found
+        for other in found:
+            other.close()
+    return []
+
+
+def _unpacked(file: BufferedReader) -> Iterator[bytes]:
+    if file.peek(len(_GZIP)).startswith(_GZIP):
+        with gzip.open(file) as unpacked:
+            yield from unpacked
+    else:
+        yield from file

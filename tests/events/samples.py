@@ -1,0 +1,24 @@
+"""Events for tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from nfqdpi.core.verdict import Reason
+from nfqdpi.events.model import Client, Event, Tls, VerdictPart, timestamp
+
+
+def event(name: str = "www.x.example", action: Any = "block", *, when: datetime | None = None, client: str = "10.0.0.1",
+          rule: str | None = "ads", mac: str = "") -> Event:
+    """A TLS flow's, one packet after it began."""
+    verdict = VerdictPart(action, Reason.RULE if rule else Reason.DEFAULT, rule, None, 3)
+    return Event(timestamp(when), 7, client, 40000, "198.51.100.2", 443, "TCP", "tls", "lan0", verdict, Client(mac), 1,
+                 900, Tls(name, "1.3"))
+
+
+def line(*args: Any, **options: Any) -> bytes:
+    """The same as a line."""
+    return msgspec.json.encode(event(*args, **options)) + b"\n"
