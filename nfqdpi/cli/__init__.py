@@ -24,6 +24,7 @@ _COMMANDS = {
     "rules": ("rules", "Render, install, check and remove the firewall rules."),
     "marks": ("marks", "List, set, clear, flush and watch conntrack marks."),
     "flows": ("flows", "The kernel's tracked flows, with names and verdicts."),
+    "events": ("events", "What was decided, when and why; -f follows it."),
     "stats": ("stats", "Counters of the running daemon."),
     "explain": ("explain", "What the policy says of a name, and why."),
     "replay": ("replay", "Run the engine over capture files."),

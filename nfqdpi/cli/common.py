@@ -87,6 +87,8 @@ def emit_json(value: object) -> None:
 
 def printable(text: str) -> str:
     """The text with all but printable characters escaped: names come from attackers, terminals obey escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -110,9 +112,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
-    for row in cells:
-        aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        click.echo("  ".join(aligned).rstrip())
+    line = "  ".join(f"{{:{'>' if r else '<'}{width}}}" for width, r in zip(widths, right, strict=True))
+    click.echo("\n".join(line.format(*row).rstrip() for row in cells))
 
 
 def need(*capabilities: Capability) -> None:

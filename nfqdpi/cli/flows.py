@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
+import gc
 import socket
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
+import sys
+from collections.abc import Iterator
+from time import time
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct, json
 
-from nfqdpi.cli.common import config_option, emit_json, json_option, kernel_errors, need, table
+from nfqdpi.cli.common import config_option, json_option, kernel_errors, need, table
+from nfqdpi.cli.filters import filter_options
 from nfqdpi.config import Config
 from nfqdpi.core.verdict import Verdict
 
+if TYPE_CHECKING:
+    from nfqdpi.events.filter import Filter
+
+_UNKNOWN = (None, None, None, None)
+
+
+class Row(Struct, gc=False):
+    """A flow as ``--json`` writes it, with the fields that events have where they have them. What is null is not
+    known: a name and why, where no daemon remembers; packets, bytes and age, where the kernel does not count."""
+
+    src_ip: str
+    src_port: int
+    dest_ip: str
+    dest_port: int
+    proto: str
+    verdict: str
+    mark: int
+    name: str | None
+    app_proto: str | None
+    reason: str | None
+    rule: str | None
+    state: str | None
+    packets: int | None
+    bytes: int | None
+    age_s: int | None
+    timeout_s: int
+
 
 @click.command("flows")
-@click.option("--verdict", type=click.Choice([v.name.lower() for v in Verdict]), help="Only flows in this state.")
-@click.option("--client", metavar="NETWORK", type=ip_network, help="Only flows of this client address or network.")
 @config_option
+@filter_options([v.name.lower() for v in Verdict])
 @json_option
-def command(config: Config, verdict: str | None, client: IPv4Network | IPv6Network | None, *, as_json: bool) -> None:
-    """One row a flow, from conntrack; works with the daemon down, then without names."""
-    from nfqdpi.kernel import conntrack
+def command(config: Config, accepts: Filter | None, *, as_json: bool) -> None:
+    """One row a flow, from conntrack; works with the daemon down, then without names.
+
+    Of one filter given several times, one must fit; of several filters, all.
+
+    Example: nfqdpi flows --client 192.168.1.0/24 --name video.example --not verdict=accelerate
+    """
     from nfqdpi.kernel.privileges import Capability
 
     need(Capability.CAP_NET_ADMIN)
+    gc.disable()  # a quarter of the time, where there are many flows; and nothing here is garbage before the end
     names = _names(config)
     with kernel_errors():
-        entries = list(conntrack.dump(config.field, Verdict[verdict.upper()] if verdict else None))
-    rows = []
-    for entry in entries:
-        orig = entry.orig
-        if orig.proto != socket.IPPROTO_TCP or orig.dport not in config.queue.ports:
-            continue
-        if client is not None and ip_address(orig.src) not in client:
-            continue
-        key = f"{orig.src} {orig.sport} {orig.dst} {orig.dport} TCP"
-        name, protocol, reason, rule = names.get(key, (None, None, None, None))
-        rows.append({
-            "src_ip": orig.src, "src_port": orig.sport, "dest_ip": orig.dst, "dest_port": orig.dport,
-            "proto": "TCP", "verdict": config.field.read(entry.mark).name.lower(), "mark": entry.mark, "name": name,
-            "app_proto": protocol, "reason": reason, "rule": rule, "state": entry.tcp_state,
-            "packets": entry.packets, "bytes": entry.volume, "timeout_s": entry.timeout,
-        })
+        rows = list(_rows(config, names, accepts))
     if as_json:
-        for row in rows:
-            emit_json(row)
+        encode = json.Encoder().encode
+        sys.stdout.writelines(f"{encode(row).decode()}\n" for row in rows)
         return
-    table(("client", "server", "name", "verdict", "reason", "rule", "state"),
-          [(f"{r['src_ip']} {r['src_port']}", f"{r['dest_ip']} {r['dest_port']}", r["name"] or "-", r["verdict"],
-            r["reason"] or "-", r["rule"] or "-", r["state"] or "-") for r in rows])
+    table(("client", "server", "name", "verdict", "why", "packets", "bytes", "age"),
+          [(f"{row.src_ip} {row.src_port}", f"{row.dest_ip} {row.dest_port}", row.name or "-", row.verdict,
+            row.rule or row.reason or "-", _or_dash(row.packets), _or_dash(row.bytes), _or_dash(row.age_s))
+           for row in rows])
+
+
+def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iterator[Row]:
+    from nfqdpi.events.filter import Subject
+    from nfqdpi.kernel import conntrack
+
+    field, ports, now = config.field, frozenset(config.queue.ports), time()
+    words = {verdict: verdict.name.lower() for verdict in Verdict}
+    only = accepts.only("verdict") if accepts else None
+    for entry in conntrack.dump(field, Verdict[only.upper()] if only else None):
+        orig, far = entry.orig, entry.reply
+        if orig.proto != socket.IPPROTO_TCP or orig.dport not in ports:
+            continue
+        # Events tell the server as the FORWARD chain sees it: behind DNAT.
+        name, protocol, reason, rule = names.get(f"{orig.src} {orig.sport} {far.src} {far.sport} TCP", _UNKNOWN)
+        verdict = words[field.read(entry.mark)]
+        if accepts and not accepts(Subject(verdict, orig.src, "", (name,) if name else (), reason, rule)):
+            continue
+        yield Row(orig.src, orig.sport, orig.dst, orig.dport, "TCP", verdict, entry.mark, name, protocol, reason, rule,
+                  entry.tcp_state, entry.packets, entry.volume,
+                  None if entry.started is None else max(0, round(now - entry.started)), entry.timeout)
+
+
+def _or_dash(number: int | None) -> int | str:
+    return "-" if number is None else number
 
 
 def _names(config: Config) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class Filter(Struct, frozen=True):
         )
 
 
+_dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; print how many flows it would be.")
+
+
 def _filter_options(function: F) -> F:
     @click.option("--verdict", type=_VERDICT, help="Flows that carry it.")
     @click.option("--family", type=click.Choice(list(_FAMILIES)), help="IPv4 or IPv6.")
@@ -95,7 +98,10 @@ def command() -> None:
 @_filter_options
 @json_option
 def list_(config: Config, which: Filter, as_json: bool) -> None:
-    """The flows that carry a verdict (with --verdict unseen, those that carry none)."""
+    """The flows that carry a verdict (with --verdict unseen, those that carry none).
+
+    Example: nfqdpi marks list --verdict block
+    """
     entries = which.dump_marked(config.field)
     if not as_json:
         table(("proto", "client", "server", "verdict", "mark", "state"),
@@ -110,11 +116,18 @@ def list_(config: Config, which: Filter, as_json: bool) -> None:
 @click.argument("verdict_name", metavar="VERDICT", type=_VERDICT)
 @_filter_options
 @click.option("--all", "everything", is_flag=True, help="Every flow that is tracked.")
-def set_(config: Config, verdict_name: str, which: Filter, everything: bool) -> None:
-    """Give the flows that match a verdict; prints how many."""
+@_dry_run
+def set_(config: Config, verdict_name: str, which: Filter, *, everything: bool, dry_run: bool) -> None:
+    """Give the flows that match a verdict; prints how many.
+
+    Example: nfqdpi marks set block --src 192.168.1.7 --dry-run
+    """
     if which == Filter() and not everything:
         fail(Exit.USAGE, "this would set every flow; say which (--src, --dst, --verdict ...) or --all")
     entries = which.dump(config.field)
+    if dry_run:
+        click.echo(f"{len(entries)} would be set")
+        return
     with Netlink() as kernel:
         count = conntrack.Conntrack(kernel).set_marks(entries, config.field, Verdict[verdict_name.upper()])
     click.echo(f"{count} set")
@@ -123,9 +136,16 @@ def set_(config: Config, verdict_name: str, which: Filter, everything: bool) -> 
 @command.command()
 @config_option
 @_filter_options
-def clear(config: Config, which: Filter) -> None:
-    """Take the verdict off the flows that match (all that carry one): they are looked at anew. Prints how many."""
+@_dry_run
+def clear(config: Config, which: Filter, *, dry_run: bool) -> None:
+    """Take the verdict off the flows that match (all that carry one): they are looked at anew. Prints how many.
+
+    Example: nfqdpi marks clear --verdict block --dport 443
+    """
     entries = which.dump_marked(config.field)
+    if dry_run:
+        click.echo(f"{len(entries)} would be cleared")
+        return
     with Netlink() as kernel:
         count = conntrack.Conntrack(kernel).set_marks(entries, config.field, Verdict.UNSEEN)
     click.echo(f"{count} cleared")
@@ -134,9 +154,16 @@ def clear(config: Config, which: Filter) -> None:
 @command.command()
 @config_option
 @_filter_options
-def flush(config: Config, which: Filter) -> None:
-    """Make conntrack forget the flows that match (all that carry a verdict); prints how many."""
+@_dry_run
+def flush(config: Config, which: Filter, *, dry_run: bool) -> None:
+    """Make conntrack forget the flows that match (all that carry a verdict); prints how many.
+
+    Example: nfqdpi marks flush --src 192.168.1.7
+    """
     entries = which.dump_marked(config.field)
+    if dry_run:
+        click.echo(f"{len(entries)} would be flushed")
+        return
     with Netlink() as kernel:
         count = conntrack.Conntrack(kernel).delete_each(entries)
     click.echo(f"{count} flushed")
@@ -147,7 +174,10 @@ def flush(config: Config, which: Filter) -> None:
 @_filter_options
 @json_option
 def watch(config: Config, which: Filter, as_json: bool) -> None:
-    """Follow the flows that carry a verdict, as the kernel changes them, until Ctrl-C."""
+    """Follow the flows that carry a verdict, as the kernel changes them, until Ctrl-C.
+
+    Example: nfqdpi marks watch --verdict block
+    """
     try:
         for event in conntrack.watch():
             if event.entry is None:

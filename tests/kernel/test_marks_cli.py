@@ -113,6 +113,18 @@ def test_clear_and_flush(namespace: Namespace) -> None:
     assert witnessed(namespace) == {40000: 0xA0, 40002: 0xA0}
 
 
+def test_a_dry_run_changes_nothing(namespace: Namespace) -> None:
+    """It says how many flows it would be: as many as it is without --dry-run."""
+    before = witnessed(namespace)
+    for command, said in (
+        (["set", "block", "--all"], "4 would be set"),
+        (["clear", "--family", "6"], "1 would be cleared"),
+        (["flush", "--verdict", "block"], "2 would be flushed"),
+    ):
+        assert nfqdpi(namespace, "marks", *command, "--dry-run") == f"{said}\n"
+        assert witnessed(namespace) == before
+
+
 def test_the_mask_is_the_configured_one(namespace: Namespace, tmp_path: Path) -> None:
     """Another field of the same marks tells other verdicts."""
     config = tmp_path / "nfqdpi.toml"
