@@ -56,8 +56,8 @@ class Clock:
         elapsed, self._looked = min(now - self._looked, 2 * SELDOM), now
         timeouts: dict[bytes, int] = {}
         running: set[str] = set()
-        async for flows in by_and_by(self._field, RUNNING):
-            for _, (key, _, message) in flows:
+        async for _, flows in by_and_by(self._field, RUNNING):
+            for key, _, message in flows:
                 decided = self._record.get(key)
                 if decided is None or not (rules := counted(decided, policy)):
                     continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from nfqdpi.config import Config
@@ -20,7 +21,7 @@ from nfqdpi.kernel.netlink import Netlink
 from nfqdpi.kernel.passage import Passage
 
 RUNNING = (Verdict.ACCELERATE, Verdict.INSPECT, Verdict.CONFIRM)
-_BLOCKED = (Verdict.BLOCK, Verdict.BLOCK_SILENT)
+_BLOCKED = frozenset((Verdict.BLOCK, Verdict.BLOCK_SILENT))
 _BY_POLICY = frozenset((Reason.RULE, Reason.DEFAULT))
 _AT_A_TIME = 1000  # flows, some milliseconds; then whatever else the supervisor has to do
 
@@ -50,41 +51,45 @@ class LiveFlows:
     async def settle(self, policy: Policy, config: Config) -> Settled:
         """Judge all marked flows again. A flow that nobody remembers is cut, where the configuration wants it, the
         second time that it is met: its event may be on its way the first time. Raises OSError."""
+        exceptions = config.exceptions
+        cutting = config.policy.untracked == "cut"
         unknown: set[bytes] = set()
+        answers: dict[Decided, Now] = {}  # many flows are for the same
         cut = freed = 0
         with Netlink() as kernel:
             conntrack = Conntrack(kernel)
-            async for flows in by_and_by(self._field, (*RUNNING, *_BLOCKED)):
+            async for state, flows in by_and_by(self._field, (*RUNNING, *_BLOCKED)):
                 marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
-                for state, (key, named, _) in flows:
+                for key, named, _ in flows:
                     decided = self._record.get(key)
                     if decided is None:
                         if state is Verdict.ACCELERATE:
                             unknown.add(key)
-                            if config.policy.untracked == "cut" and key in self._unknown:
+                            if cutting and key in self._unknown:
                                 marks[Verdict.BLOCK].append(named)
-                    elif (wanted := self._changed(key, decided, state, policy, config.exceptions)) is not state:
-                        marks[wanted].append(named)
+                        continue
+                    now = answers.get(decided)
+                    if now is None:
+                        now = answers[decided] = judged(decided, policy, exceptions)
+                    if (now.verdict in _BLOCKED) is not (state in _BLOCKED):
+                        wanted = self._change(key, decided, state, now)
+                        if wanted is not state:
+                            marks[wanted].append(named)
                 for verdict, names in marks.items():
                     changed = conntrack.mark_named(names, self._field, verdict)
                     cut, freed = (cut + changed, freed) if verdict.blocks else (cut, freed + changed)
         self._unknown = unknown
         return Settled(cut, freed)
 
-    def _changed(self, key: bytes, decided: Decided, state: Verdict, policy: Policy,
-                 exceptions: Mapping[Reason, Verdict]) -> Verdict:
-        """The state that the flow is to have, which is put on record."""
-        now = judged(decided, policy, exceptions)
+    def _change(self, key: bytes, decided: Decided, state: Verdict, now: Now) -> Verdict:
+        """The state that a flow is to have which is blocked and should not be, or the other way round."""
         if now.verdict.blocks:
-            if not state.blocks:
-                self._record.put(key, decided._replace(before=state, rule=now.rule))
+            self._record.put(key, decided.now_by(now.rule, state))
             return now.verdict
-        if not state.blocks:
-            return state
         if decided.before is Verdict.UNSEEN and not decided.verdict.blocks:
             return state  # it was not the policy that blocked it
         # What was blocked before it reached its server is judged anew, should anything come of it yet.
-        self._record.put(key, decided._replace(before=Verdict.UNSEEN, rule=now.rule))
+        self._record.put(key, decided.now_by(now.rule))
         return decided.before
 
 
@@ -101,14 +106,10 @@ def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict
     return Now(ruling.verdict, ruling.rule)
 
 
-async def by_and_by(field: MarkField, states: Iterable[Verdict]) -> AsyncIterator[list[tuple[Verdict, Passage]]]:
-    """The flows in these states, each with its own, some at a time: between two lots the loop turns."""
+async def by_and_by(field: MarkField, states: Iterable[Verdict]) -> AsyncIterator[tuple[Verdict, list[Passage]]]:
+    """The flows in these states, some at a time: between two lots the loop turns."""
     for state in states:
-        flows = []
-        for flow in passages(field, state):
-            flows.append((state, flow))
-            if len(flows) >= _AT_A_TIME:
-                yield flows
-                await asyncio.sleep(0)
-                flows = []
-        yield flows
+        found = passages(field, state)
+        while flows := list(islice(found, _AT_A_TIME)):
+            yield state, flows
+            await asyncio.sleep(0)

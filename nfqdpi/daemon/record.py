@@ -29,6 +29,10 @@ class Decided(NamedTuple):
     rule: str | None
     before: Verdict = Verdict.UNSEEN
 
+    def now_by(self, rule: str | None, before: Verdict = Verdict.UNSEEN) -> Decided:
+        """The same flow under another rule."""
+        return Decided(self.names, self.protocol, self.client, self.verdict, self.reason, rule, before)
+
 
 class Record:
     """At most ``most`` flows by their passage's key; the ones decided longest ago go first."""
@@ -53,8 +57,12 @@ class Record:
         given = self._field.read(event.verdict.mark)
         verdict = given if given.blocks else Verdict[event.verdict.action.upper()]
         names, protocol, rule = _shared(event.names, event.app_proto, event.verdict.rule)
+        self.add(key, Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule))
+
+    def add(self, key: bytes, decided: Decided) -> None:
+        """Note a flow as the one decided last."""
         self._flows.pop(key, None)
-        self._flows[key] = Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule)
+        self._flows[key] = decided
         if len(self._flows) > self._most:
             del self._flows[next(iter(self._flows))]
 

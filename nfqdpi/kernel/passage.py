@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from operator import itemgetter
 from struct import Struct
 from typing import NamedTuple
 
@@ -46,9 +48,7 @@ def passage(message: Message) -> Passage | None:
     data = message.payload
     layout = _LAYOUTS.get(data[:4])
     if layout is not None and data[layout.end : layout.end + 4] == layout.reply and _ZONED not in data:
-        _, _, proto, src, sport, far, dport = layout
-        return Passage(data[proto] + data[src] + data[sport] + data[far] + data[dport],
-                       nfgenmsg(message.family) + data[: layout.end], message)
+        return Passage(b"".join(layout.pick(data)), layout.head + data[: layout.end], message)
     found = ctnetlink.entry(message)
     if not found.orig.dport:
         return None
@@ -61,13 +61,10 @@ class _Layout(NamedTuple):
     """Where a message holds what a passage is made of, if it begins with two tuples of a protocol with ports: the key
     takes the near end from the first and the far end from the one that answers bear."""
 
+    head: bytes  # of a body that names an entry
     end: int  # of the first tuple
     reply: bytes  # the header of the second
-    proto: slice
-    src: slice
-    sport: slice
-    far: slice
-    dport: slice
+    pick: Callable[[bytes], tuple[bytes, ...]]
 
 
 def _layout(family: int, address: str, size: int) -> tuple[bytes, _Layout]:
@@ -76,9 +73,9 @@ def _layout(family: int, address: str, size: int) -> tuple[bytes, _Layout]:
     first = ctnetlink.name(Entry(family, sample, sample))[len(nfgenmsg()) :]
     end, at = len(first), first.index(socket.inet_pton(family, address))
     proto, port = first.index(b"\xaa"), first.index(b"\xbb\xbb")
-    return first[:4], _Layout(
-        end, attribute(_REPLY | NESTED, first[4:])[:4], slice(proto, proto + 1), slice(at, at + size),
-        slice(port, port + 2), slice(end + at, end + at + size), slice(end + port, end + port + 2))
+    parts = ((proto, 1), (at, size), (port, 2), (end + at, size), (end + port, 2))
+    return first[:4], _Layout(nfgenmsg(family), end, attribute(_REPLY | NESTED, first[4:])[:4],
+                              itemgetter(*(slice(start, start + length) for start, length in parts)))
 
 
 _LAYOUTS = dict((_layout(socket.AF_INET, "203.0.113.1", 4), _layout(socket.AF_INET6, "2001:db8::1", 16)))
