@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from nfqdpi import __version__
 from nfqdpi.lists.store import Facts, Store, alone, replace
 from nfqdpi.policy import formats
+from nfqdpi.policy.formats import Parsed
 from nfqdpi.policy.index import FORMAT, NameIndex, build, is_whole
 
 _KEPT = 2  # files: a worker may be about to map the one before
@@ -55,9 +56,16 @@ def in_memory(state: str, lists: Iterable[str]) -> NameIndex:
 
 def _compiled(store: Store, lists: Iterable[str]) -> tuple[dict[str, Facts], bytes]:
     """And the facts of what it is made from, which may be newer than what the caller knows."""
-    stored = {name: one for name in lists if (one := store.load(name)) is not None}
-    parsed = {name: formats.read(one.text, one.facts.form) for name, one in stored.items()}
-    return {name: one.facts for name, one in stored.items()}, build(parsed)
+    facts: dict[str, Facts] = {}
+
+    def parsed() -> Iterator[tuple[str, Parsed]]:
+        for name in lists:
+            if (one := store.load(name)) is not None:
+                facts[name] = one.facts
+                yield name, formats.read(one.text, one.facts.form)
+
+    compiled = build(parsed())
+    return facts, compiled
 
 
 def _key(facts: Mapping[str, Facts]) -> str:

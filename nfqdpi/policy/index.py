@@ -16,7 +16,7 @@ import struct
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 
 import marisa_trie
@@ -26,29 +26,44 @@ from nfqdpi.policy.names import Kind, Words
 
 FORMAT = 1  # part of whatever tells compiled forms apart: another number where the same lists give other bytes
 
+# While it is not known how many lists there are, a list has four bits: two for what it blocks, and beside each one for
+# its exceptions.
+_HERE, _BELOW = 0b0001, 0b0100
+
 _MAGIC = b"nfqdpi\x00\x01"
 _HEADER = struct.Struct("=8sI4xQQQ")  # magic, CRC-32 of all behind the header, then the three parts' lengths
 
 
-def build(lists: Mapping[str, Parsed]) -> bytes:
-    """The compiled form of the lists, by name; the order is that of their bits."""
-    below_shift = 2 * len(lists)
-    masks: dict[str, int] = {}  # here | below << below_shift
+def build(lists: Iterable[tuple[str, Parsed]]) -> bytes:
+    """The compiled form of the lists, each with its name; the order is that of their bits. One is looked at after the
+    other, so that not all need be in memory."""
+    names: list[str] = []
+    masks: dict[str, int] = {}  # four bits a list, see _HERE
     words: dict[str, int] = {}
-    for number, parsed in enumerate(lists.values()):
-        for entries, bit in ((parsed.blocked, 1 << number), (parsed.excepted, 1 << number + len(lists))):
+    for name, parsed in lists:
+        for entries, shift in ((parsed.blocked, 4 * len(names)), (parsed.excepted, 4 * len(names) + 1)):
             for kind in Kind:
                 into = words if kind is Kind.SUBSTRING else masks
-                here, below = bit * (kind is not Kind.BELOW), bit * (kind in (Kind.TREE, Kind.BELOW))
-                _add(into, entries[kind].names, here | below << below_shift)
+                here, below = kind is not Kind.BELOW, kind in (Kind.TREE, Kind.BELOW)
+                _add(into, entries[kind].names, (here * _HERE | below * _BELOW) << shift)
+        names.append(name)
     classes = [mask for mask, _ in Counter(masks.values()).most_common()]
-    low = (1 << below_shift) - 1
-    facts = {"lists": list(lists), "words": words, "classes": [(mask & low, mask >> below_shift) for mask in classes]}
+    facts = {
+        "lists": names,
+        "words": {text: _spread(mask, _HERE, len(names)) for text, mask in words.items()},
+        "classes": [(_spread(mask, _HERE, len(names)), _spread(mask, _BELOW, len(names))) for mask in classes],
+    }
     keys = [text[::-1] + "." for text in masks]
     trie = marisa_trie.Trie(keys)
     numbers = {mask: number for number, mask in enumerate(classes)}
     table = _by_id(trie, keys, [numbers[mask] for mask in masks.values()])
     return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), table)
+
+
+def _spread(mask: int, of: int, lists: int) -> int:
+    """The bits for names themselves, or for those below, as a class has them."""
+    listed = sum(1 << n for n in range(lists) if (mask >> 4 * n) & of)
+    return listed | sum(1 << n + lists for n in range(lists) if (mask >> 4 * n + 1) & of)
 
 
 def _add(into: dict[str, int], texts: Sequence[str], mask: int) -> None:

@@ -16,7 +16,7 @@ from tests.policy.test_names import names, patterns
 
 
 def compiled(*lists: Listed) -> bytes:
-    return build({f"list {n}": one.parsed() for n, one in enumerate(lists)})
+    return build((f"list {n}", one.parsed()) for n, one in enumerate(lists))
 
 
 def a_list(*blocked: str, excepted: tuple[str, ...] = ()) -> Listed:

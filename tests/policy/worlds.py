@@ -51,7 +51,7 @@ def world(random: Random) -> World:
     schedules = [Schedule([Window.parse(one) for one in _some(random, WINDOWS, 3) or WINDOWS[:1]], zone) for _ in "12"]
     rules = tuple(_rule(random, f"rule {n}", tuple(lists), schedules) for n in range(random.randint(0, 12)))
     default = random.choice((Verdict.ACCELERATE, Verdict.BLOCK))
-    index = NameIndex(build({name: listed.parsed() for name, listed in lists.items()}))
+    index = NameIndex(build((name, listed.parsed()) for name, listed in lists.items()))
     return World(rules, default, lists, Policy(rules, default, index, lambda number: INTERFACES.get(number, "")))
 
 
