@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-_PATIENT = 10  # how nice it is: packets go first
+_PATIENT = 19  # how nice it is: packets go first
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -15,6 +15,7 @@ _NAMES = (
     "resets",  # resets sent to the far side of a blocked flow
     "events_lost",  # events that the supervisor did not take
     "flows",  # gauge: flows held, decided ones that linger included
+    "swap_us",  # the longest that packets have waited for another policy to be taken
     "evicted",  # undecided flows that had to go for newer ones
     *(f"verdict_{verdict.name.lower()}" for verdict in Verdict),
     *(f"reason_{reason}" for reason in Reason),

@@ -173,7 +173,7 @@ class Supervisor:
         workers = {str(place.number): place.counters.read() for place in self._pool.places}
         total = {
             name: sum(one[name] for one in workers.values())
-            for name in next(iter(workers.values())) if name != "heartbeat_ms"
+            for name in next(iter(workers.values())) if name not in ("heartbeat_ms", "swap_us")
         }
         total["events_lost"] += self._events.lost
         total["bypassed"] = firewall.bypassed() if self._with_rules else 0

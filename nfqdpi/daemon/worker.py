@@ -84,6 +84,7 @@ class Worker:
 
     def _hear(self) -> None:
         """Take another policy, or note that this is the end."""
+        began = monotonic()
         try:
             heard = talk.receive(self._channel)
         except BlockingIOError:
@@ -96,6 +97,7 @@ class Worker:
         number, self._makings = heard
         self._policy = self._makings.policy(time())
         self._engine.govern(self._policy, self._makings.config.exceptions)
+        self._counters["swap_us"] = max(self._counters["swap_us"], round((monotonic() - began) * 1e6))
         self._owed = talk.governed(number)
         self._flush()
 

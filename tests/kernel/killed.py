@@ -1,4 +1,4 @@
-"""kill -9 of the supervisor while lists are updated, compiled and swapped: `python -m tests.kernel.killed [MOMENTS]`."""
+"""kill -9 of the supervisor while lists are updated and swapped: `python -m tests.kernel.killed [MOMENTS]`."""
 
 from __future__ import annotations
 
