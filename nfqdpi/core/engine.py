@@ -33,6 +33,7 @@ _SYN, _SYN_ACK, _RST = Flags.SYN, Flags.SYN | Flags.ACK, Flags.RST
 _FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 _OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
+_PIECE = 1 << 14  # bytes of payload that are looked at together; enough for a hello and most heads
 _REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
 
 _READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
@@ -58,6 +59,7 @@ class Engine:
         self._exceptions = exceptions
         self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
         self._readers = tuple(c.bounded for c in classifiers)
+        self._piece = min(_PIECE, self.limits.max_bytes // 2)
         self._overflowed = -inf
 
     def process(self, packet: bytes, now: float, path: Path = _ANYWHERE, state: Verdict = Verdict.UNSEEN) -> Decision:
@@ -65,7 +67,8 @@ class Engine:
         a classifier raises: see ``give_up``."""
         match parse(packet):
             case Segment() as segment:
-                return self._segment(segment, now, path, state)
+                whole = len(segment.payload) <= self._piece
+                return (self._segment if whole else self._in_pieces)(segment, now, path, state)
             case Datagram(key):
                 return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
             case Unreadable(reason):
@@ -114,6 +117,17 @@ class Engine:
             # the server's challenge (RFC 5961, 4.2). It carries nothing, and the blocked flow stays blocked.
             return _READING
         return self._from_client(flow, segment, now)
+
+    def _in_pieces(self, segment: Segment, now: float, path: Path, state: Verdict) -> Decision:
+        """What GSO has put together, as if it had come in pieces: a unit that ends in it makes room for the next."""
+        told: tuple[Judgement, ...] = ()
+        for piece in segment.pieces(self._piece):
+            decision = self._segment(piece, now, path, state)
+            told += decision.judgements
+            if decision.action is Action.DROP or decision.verdict in _FINAL:
+                break
+            state = decision.verdict
+        return decision._replace(judgements=told)
 
     def _freed(self, flow: Flow) -> bool:
         """True of a decided flow whose mark was taken off after the policy had changed: it is judged again. Not in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -76,6 +77,18 @@ class Segment(NamedTuple):
             else:
                 break  # broken: Linux reads no further either
         return False
+
+
+    def pieces(self, size: int) -> Iterator[Segment]:
+        """The same in segments of at most ``size`` bytes; what ends a stream stands in the last, a SYN in the first."""
+        end = len(self.payload)
+        for at in range(0, end, size):
+            flags, seq = self.flags, self.seq + at
+            if at:
+                flags, seq = flags & ~Flags.SYN, seq + bool(flags & Flags.SYN)
+            if at + size < end:
+                flags &= ~(Flags.FIN | Flags.RST)
+            yield self._replace(seq=seq % (1 << 32), flags=flags, payload=self.payload[at : at + size])
 
 
 class Datagram(NamedTuple):

@@ -20,7 +20,8 @@ from nfqdpi.daemon.makings import Makings
 from nfqdpi.kernel.queue import Queue
 from nfqdpi.kernel.reset import Resetter
 
-_TURN = 0.5  # s: the longest from one heartbeat to the next, asleep or busy
+_TURN = 0.5  # s: the longest from one heartbeat to the next
+_GATHER = 0.02  # s that events are gathered before they are told
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
@@ -63,11 +64,12 @@ class Worker:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
         while not self._over:
-            poll.poll(_TURN * 1000)
+            ready = poll.poll(1000 * (_GATHER if self._lines else _TURN))
             if not self._deaf:
                 self._queue.serve()
-            self._beat(monotonic())
-        self._queue.serve()
+            now = monotonic()
+            if now - self._beaten > _GATHER or any(descriptor == self._channel.fileno() for descriptor, _ in ready):
+                self._beat(now)
         self._queue.close()
         self._flush()
 
@@ -103,9 +105,6 @@ class Worker:
 
     def _told(self, data: bytes, decision: Decision) -> None:
         """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
-        # As long as packets keep coming, the loop does not turn.
-        if (now := monotonic()) - self._beaten > _TURN:
-            self._beat(now)
         cells = self._cells
         cells[_PACKETS] += 1
         cells[_BYTES] += len(data)
@@ -119,7 +118,7 @@ class Worker:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
-            told = event(judgement, self._field.value(decision.verdict), now)
+            told = event(judgement, self._field.value(decision.verdict), monotonic())
             self._lines += self._encoder.encode(told) + b"\n"
             if len(self._lines) > _BATCH_BYTES:
                 self._flush()

@@ -1,4 +1,4 @@
-"""The interfaces: which of them the clients are behind, and whether their packets can be judged at all."""
+"""The interfaces: which of them the clients are behind, and whether they can be reached by them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel import sysctl
 from nfqdpi.kernel.links import Link, default_routes, links
 
-_COPIED = 4016  # bytes of a packet that NetfilterQueue hands to Python
 _PORTS_OF = {"bridge", "bond", "team", "openvswitch"}  # what is routed comes in by these, not by their parts
 
 
@@ -26,7 +25,7 @@ def lan(config: Config) -> list[Link]:
 
 
 def examine(config: Config) -> Iterator[Finding]:
-    """Are the interfaces there and up; does a packet of theirs reach a worker whole; what goes over a bridge."""
+    """Are the interfaces there and up; what goes over a bridge."""
     found, clients = links(), lan(config)
     for key, names in (("lan", config.queue.lan), ("wan", config.queue.wan)):
         for name in names:
@@ -36,12 +35,6 @@ def examine(config: Config) -> Iterator[Finding]:
             if not matched:
                 yield Finding(f"{key} {name}", Level.FAIL, "there is no such interface: no rule matches, nothing is "
                               "judged", f"another name in [queue] {key}, or create the interface")
-    for link in clients:
-        if link.mtu > _COPIED:
-            yield Finding(f"mtu {link.name}", Level.WARN,
-                          f"is {link.mtu}: packets over {_COPIED} bytes reach a worker cut short, which by "
-                          f"[fail] truncated is answered with {config.fail.truncated!r}",
-                          f"ip link set dev {link.name} mtu 1500")
     used = {*clients, *(link for link in found if any(_named(link, name) for name in config.queue.wan))}
     for link in sorted(used):
         if link.kind == "bridge":

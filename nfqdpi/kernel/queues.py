@@ -1,4 +1,4 @@
-"""The kernel's queues: who listens on them, how full they are, and what happens when one is full.
+"""The kernel's queues: who listens on them, and how full they are.
 
 Sources: net/netfilter/nfnetlink_queue.c (seq_show, nfqnl_recv_config), include/uapi/linux/netfilter/nfnetlink_queue.h.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from nfqdpi.kernel.netlink import NETLINK_NETFILTER, REQUEST, Netlink, attribute, message, nfgenmsg
+from nfqdpi.kernel.netlink import NETLINK_NETFILTER, Netlink, attribute, nfgenmsg
 
 # --- nfnetlink_queue's constants ---
 _CONFIG = 0x302  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
 _CFG_CMD, _CFG_MASK, _CFG_FLAGS = 1, 4, 5  # NFQA_CFG_*
 _BIND = Struct("!BxH").pack(1, 0)  # nfqnl_msg_config_cmd: NFQNL_CFG_CMD_BIND; the family has no meaning any more
-_FAIL_OPEN, _CONNTRACK = 1, 2  # NFQA_CFG_F_*
+_CONNTRACK = 2  # NFQA_CFG_F_*
 _U32 = Struct("!I")
 _LISTING = Path("/proc/net/netfilter/nfnetlink_queue")
 _HIGHEST = 0xFFFF
@@ -62,16 +62,6 @@ def show_to(group: int) -> None:
     alone. Raises OSError."""
     glue()  # has the kernel load the module: until then there is no listing
     os.chown(_LISTING, -1, group)
-
-
-def fail_open(descriptor: int, number: int, *, on: bool) -> None:
-    """Let packets pass (on) or drop them (off) while the queue is full. ``descriptor`` is the listener's own socket.
-
-    No acknowledgement is asked for: it would reach a library that expects packets there. The kernel takes the flag
-    from the queue's listener alone.
-    """
-    flags = attribute(_CFG_FLAGS, _U32.pack(_FAIL_OPEN if on else 0)) + attribute(_CFG_MASK, _U32.pack(_FAIL_OPEN))
-    os.write(descriptor, message(_CONFIG, REQUEST, 0, nfgenmsg(resource=number) + flags))
 
 
 def glue() -> bool:

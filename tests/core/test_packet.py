@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.packet import Datagram, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.verdict import Reason
-from tests.builders import ACK, CLIENT, CLIENT6, FIN, PSH, SERVER, SERVER6, ip, tcp, udp
+from tests.builders import ACK, CLIENT, CLIENT6, FIN, PSH, RST, SERVER, SERVER6, SYN, ip, tcp, udp
 
 MALFORMED, TRUNCATED = Unreadable(Reason.MALFORMED), Unreadable(Reason.TRUNCATED)
 ENDS = [(CLIENT, SERVER), (CLIENT6, SERVER6)]
@@ -157,3 +157,17 @@ def test_signed_segments_are_seen_as_linux_sees_them(options: bytes, signed: boo
     assert isinstance(segment, Segment)
     assert segment.signed is signed
     assert segment.payload == b"abc"
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 100), st.sampled_from([0, SYN, FIN, RST, SYN | FIN]),
+       st.integers(0, (1 << 32) - 1))
+def test_pieces_are_the_same_stream(payload: bytes, size: int, flags: int, seq: int) -> None:
+    """Put together by their sequence numbers they are what they were; its beginning and its end are told once."""
+    whole = Segment(FlowKey(b"abcd", b"efgh", 1, 2, 6), seq, 7, flags | ACK, b"", payload)
+    pieces = list(whole.pieces(size))
+    assert all(0 < len(piece.payload) <= size for piece in pieces)
+    where = [(piece.seq + bool(piece.flags & SYN) - seq - bool(flags & SYN)) % (1 << 32) for piece in pieces]
+    assert where == list(range(0, len(payload), size))
+    assert b"".join(piece.payload for piece in pieces) == payload
+    assert [n for n, piece in enumerate(pieces) if piece.flags & SYN] == [0] * bool(flags & SYN)
+    assert [n for n, p in enumerate(pieces) if p.flags & (FIN | RST)] == [len(pieces) - 1] * bool(flags & (FIN | RST))

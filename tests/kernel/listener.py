@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import warnings
 from collections.abc import Callable
+from struct import Struct
 from typing import Self
 
 import netfilterqueue
 
 from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.verdict import MarkField, Verdict
-from nfqdpi.kernel.queues import fail_open
+from nfqdpi.kernel.netlink import REQUEST, attribute, message, nfgenmsg
 from nfqdpi.lab.namespace import Namespace
+
+_CONFIG, _MASK, _FLAGS, _FAIL_OPEN = 0x302, 4, 5, 1  # linux/netfilter/nfnetlink_queue.h
+_U32 = Struct("!I")
 
 
 class Listener:
@@ -34,7 +39,8 @@ class Listener:
             self._queue.bind(number, self._judge, max_len=length)
 
     def pass_when_full(self, *, on: bool) -> None:
-        fail_open(self._queue.get_fd(), self.number, on=on)
+        flags = attribute(_FLAGS, _U32.pack(_FAIL_OPEN if on else 0)) + attribute(_MASK, _U32.pack(_FAIL_OPEN))
+        os.write(self._queue.get_fd(), message(_CONFIG, REQUEST, 0, nfgenmsg(resource=self.number) + flags))
 
     def start(self) -> None:
         self._thread.start()

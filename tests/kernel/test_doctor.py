@@ -197,17 +197,6 @@ def test_interfaces_of_the_configuration(router: Namespace, config: Path) -> Non
     assert doctor(router, config, code=5)["lan br0"]["level"] == "ok"
 
 
-def test_jumbo_frames_of_clients(router: Namespace, config: Path) -> None:
-    """Packets that reach Python cut short block their flows; those of the far side are no client's."""
-    router.configure("link set lan0 mtu 4016", "link set wan0 mtu 9000")
-    assert not [name for name in doctor(router, config, code=5) if name.startswith("mtu")]
-    router.configure("link set lan0 mtu 4017")
-    finding = doctor(router, config, code=5)["mtu lan0"]
-    assert finding["level"] == "warn"
-    router.run(["sh", "-c", finding["remedy"]])
-    assert "mtu lan0" not in doctor(router, config, code=5)
-
-
 @pytest.mark.parametrize(("value", "says"), [(0, "is not judged"), (1, "is judged as well")])
 def test_bridges(router: Namespace, config: Path, value: int, says: str) -> None:
     """What goes from port to port meets the rules only where the kernel is told so."""
