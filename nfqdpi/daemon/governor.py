@@ -148,9 +148,16 @@ class Governor:
         self._rule(makings, policy)
         if self._again is not None:
             self._again.cancel()
-        settled = await self._live.settle(policy, makings.config)
+        settled = await self._settle()
         self._again = asyncio.create_task(self._settle_again())
         return settled
+
+    async def _settle(self) -> Settled:
+        try:
+            return await self._live.settle(self.policy, self.makings.config)
+        except OSError as error:  # new flows are decided by the new policy all the same
+            self._complain(f"running flows could not be judged again: {error}")
+            return Settled()
 
     def _rule(self, makings: Makings, policy: Policy) -> None:
         self.makings, self.policy = makings, policy
@@ -158,16 +165,13 @@ class Governor:
 
     async def _settle_again(self) -> None:
         await asyncio.sleep(_AGAIN)
-        try:
-            await self._live.settle(self.policy, self.makings.config)
-        except OSError as error:
-            self._complain(f"running flows could not be judged again: {error}")
+        await self._settle()
 
     def _complain(self, problem: str) -> None:
         """Say it, but not every ten seconds."""
         if problem != self._said:
             self._said = problem
-            self._say(f"{problem}; the policy stays as it is")
+            self._say(problem)
 
 
 def _kept(wanted: Config, running: Config) -> Config:
