@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nfqdpi.kernel.foreign import Use, iptables_use, nft_use
+from nfqdpi.kernel.foreign import Use, iptables_use, nft_use, queues
 
 ALL = 0xFFFFFFFF
 
@@ -48,3 +48,19 @@ def test_iptables(rule: str, use: Use) -> None:
 def test_nft(line: str, use: Use) -> None:
     """Both ways in which versions of nft write operators; what is copied from elsewhere changes every bit."""
     assert nft_use(line) == use
+
+
+@pytest.mark.parametrize(("rule", "expected"), [
+    ("-p tcp -j NFQUEUE --queue-num 7 --queue-bypass", [7]),
+    ("-j NFQUEUE --queue-balance 2:4 --queue-bypass --queue-cpu-fanout", [2, 3, 4]),
+    ("tcp dport 80 queue num 3", [3]),
+    ("tcp dport 80 counter packets 0 bytes 0 queue to 3-5", [3, 4, 5]),
+    ("queue flags bypass,fanout to 0-1", [0, 1]),
+    ("queue num 1-2 bypass,fanout", [1, 2]),
+    ("udp dport 53 queue", [0]),
+    ("-p tcp -j ACCEPT", []),
+    ('tcp dport 80 accept comment "queue of the bank"', []),
+])
+def test_queues_of_rules(rule: str, expected: list[int]) -> None:
+    """Of iptables and of every wording that nft has had."""
+    assert list(queues(rule)) == expected

@@ -33,6 +33,7 @@ _COMMANDS = {
     "import": ("import_", "The policy of Pi-hole, AdGuard Home or OpenSync as a configuration."),
     "plugins": ("plugins", "The classifiers that are installed."),
     "doctor": ("doctor", "What this machine lacks, and how to mend it."),
+    "support-bundle": ("support_bundle", "An archive for whoever helps, without names and addresses."),
     "lab": ("lab", "A real gateway in network namespaces, with real clients and servers."),
 }
 

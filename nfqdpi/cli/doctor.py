@@ -20,8 +20,11 @@ if TYPE_CHECKING:
                                           "next boot; each command is shown before it is done.")
 @json_option
 def command(config: Config, fix: bool, as_json: bool) -> None:
-    """Look at privileges, kernel, queues, marks, interfaces, settings and offloads. Exit: 0 nothing fails, 5 something
-    does."""
+    """Look at privileges, kernel, modules, queues, marks, conntrack, interfaces, settings, offloads, clock, disk, lists
+    and the daemon. Exit: 0 nothing fails, 5 something does.
+
+    Example: nfqdpi doctor --json | jq 'select(.level != "ok")'
+    """
     from nfqdpi.doctor import Level, examine
 
     if fix:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nfqdpi.config.model import Config
-from nfqdpi.doctor import interfaces, netfilter, offloads, settings
+from nfqdpi.doctor import interfaces, netfilter, offloads, settings, upkeep
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel.firewall import FirewallError
 from nfqdpi.kernel.privileges import Capability, missing
@@ -21,12 +21,13 @@ _CHECKS = (*netfilter.CHECKS, interfaces.examine, settings.examine, *offloads.CH
 
 def examine(config: Config) -> Iterator[Finding]:
     """The findings, in the order in which they are worth mending."""
-    if lacking := missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, Capability.CAP_SYS_ADMIN):
-        yield Finding("privileges", Level.FAIL, f"no {' and no '.join(lacking)}: nothing below can be looked at",
-                      "run as root; the daemon itself needs CAP_NET_ADMIN and CAP_NET_RAW")
-        return
-    yield Finding("privileges", Level.OK, "CAP_NET_ADMIN and CAP_NET_RAW are there")
-    for check in _CHECKS:
+    lacking = missing(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, Capability.CAP_SYS_ADMIN)
+    if lacking:
+        yield Finding("privileges", Level.FAIL, f"no {' and no '.join(lacking)}: the kernel cannot be looked at",
+                      "sudo nfqdpi doctor; the daemon itself needs CAP_NET_ADMIN and CAP_NET_RAW")
+    else:
+        yield Finding("privileges", Level.OK, "CAP_NET_ADMIN and CAP_NET_RAW are there")
+    for check in (*(() if lacking else _CHECKS), *upkeep.CHECKS):
         try:
             yield from check(config)
         except (OSError, FirewallError) as error:

@@ -19,6 +19,9 @@ _NFT_CHANGES = {
     for mark, name in (("meta", "(?:meta )?mark"), ("ct", "ct mark"))
 }
 
+_QUEUE = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
+_NFT_QUEUE = re.compile(r"\bqueue(?: flags \S+)?(?: (?:num|to) (\d+)(?:-(\d+))?)?(?: \S*)?$")
+
 
 class Use(NamedTuple):
     """The bits that a rule compares and those that it changes."""
@@ -53,3 +56,13 @@ def nft_use(line: str) -> Use:
     if kept is None and added is None:
         return Use(0, _ALL)
     return Use(0, ~int(kept or hex(_ALL), 16) & _ALL | int(added or "0", 16))
+
+
+def queues(rule: str) -> range:
+    """The queues that a rule leads to, as iptables-save or ``nft list ruleset`` prints it; nft's without a number is
+    queue 0."""
+    found = _QUEUE.search(rule) or _NFT_QUEUE.search(rule)
+    if found is None:
+        return range(0)
+    first = int(found[1] or 0)
+    return range(first, int(found[2] or first) + 1)

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from nfqdpi.config import Config
+from nfqdpi.doctor import Level, netfilter
 from nfqdpi.doctor.offloads import flow_rules
+from nfqdpi.kernel import sysctl
 from nfqdpi.lab.namespace import Namespace
 from tests.kernel.listener import Listener
 from tests.kernel.namespaces import fresh, rules, saved
@@ -43,7 +46,8 @@ def test_a_good_machine(namespace: Namespace, config: Path) -> None:
     before = [saved(namespace, 4), saved(namespace, 6)]
     findings = doctor(namespace, config, code=0)
     for name in ("privileges", "NFQUEUE", "CONNMARK", "connmark", "conntrack", "bpf", "REJECT", "queue 3", "queue 4",
-                 "mark bits", "conntrack netlink", "GLUE_CT"):
+                 "modules", "queue numbers", "mark bits", "conntrack netlink", "conntrack table", "GLUE_CT", "time",
+                 "disk for events", "disk for state", "daemon"):
         assert findings[name]["level"] == "ok", findings[name]
     assert [saved(namespace, 4), saved(namespace, 6)] == before
 
@@ -72,6 +76,43 @@ def test_rules_that_use_our_bits(namespace: Namespace, config: Path, command: st
     """Found on both back ends and in nftables itself; other bits are nobody's business."""
     namespace.run(["sh", "-c", command])
     assert doctor(namespace, config, code=5 if level == "fail" else 0)["mark bits"]["level"] == level
+
+
+@pytest.mark.parametrize("command", [
+    "iptables-nft -A OUTPUT -p icmp -j NFQUEUE --queue-num 4",
+    "ip6tables-legacy -t mangle -A INPUT -p udp -j NFQUEUE --queue-balance 0:3 --queue-bypass",
+])
+def test_rules_that_lead_to_our_queues(namespace: Namespace, config: Path, command: str) -> None:
+    """Whatever back end they are of; packets of theirs would be judged."""
+    assert doctor(namespace, config, code=0)["queue numbers"]["level"] == "ok"
+    namespace.run(["sh", "-c", command])
+    finding = doctor(namespace, config, code=5)["queue numbers"]
+    assert (finding["level"], "is ours" in finding["meaning"]) == ("fail", True)
+
+
+def test_a_conntrack_table_that_is_nearly_full(namespace: Namespace, config: Path, monkeypatch: pytest.MonkeyPatch,
+                                               ) -> None:
+    """Its use is told as the kernel counts it, before flows are dropped."""
+    for port in range(8):
+        namespace.run(f"conntrack -I -s 192.0.2.2 -d 198.51.100.2 -p tcp --sport {4000 + port} --dport 443 "
+                      "--state ESTABLISHED -t 500".split())
+    assert doctor(namespace, config, code=0)["conntrack table"]["meaning"].startswith("8 of ")
+    for most, level in ((100, Level.OK), (10, Level.WARN), (8, Level.FAIL)):
+        monkeypatch.setattr(sysctl, "read", {"netfilter/nf_conntrack_count": "8",
+                                             "netfilter/nf_conntrack_max": str(most)}.get)
+        (finding,) = (found for check in netfilter.CHECKS if check.__name__ == "_table" for found in check(Config()))
+        assert finding.level is level
+        assert ("nf_conntrack_max" in finding.remedy) == (level is not Level.OK)
+
+
+def test_without_privileges(namespace: Namespace, config: Path) -> None:
+    """What needs none is looked at all the same: clock, disk, lists, daemon."""
+    done = namespace.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", *NFQDPI, "doctor", "--json", "-c",
+                          config], check=False)
+    findings = {finding["name"]: finding for finding in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 5
+    assert "CAP_NET_ADMIN" in findings["privileges"]["meaning"]
+    assert set(findings) == {"privileges", "time", "disk for events", "disk for state", "daemon"}
 
 
 @pytest.fixture
