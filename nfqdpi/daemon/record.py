@@ -13,7 +13,7 @@ from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.events import Event
 from nfqdpi.kernel import passage
 
-MOST = 1 << 17  # flows; some 40 MB when full
+MOST = 1 << 17  # flows; some 50 MB when full
 
 
 class Decided(NamedTuple):
