@@ -109,11 +109,17 @@ def ask_daemon(config: Config, command: str) -> dict[str, Any]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """An aligned table on stdout; numbers to the right."""
-    cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
+    cells = [_texts(row) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
     line = "  ".join(f"{{:{'>' if r else '<'}{width}}}" for width, r in zip(widths, right, strict=True))
     click.echo("\n".join(line.format(*row).rstrip() for row in cells))
+
+
+def _texts(row: Sequence[object]) -> list[str]:
+    """Printable; most rows are in whole, and a table may have 100,000."""
+    texts = list(map(str, row))
+    return texts if "".join(texts).isprintable() else list(map(printable, texts))
 
 
 def need(*capabilities: Capability) -> None:

@@ -78,7 +78,7 @@ def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iter
     from nfqdpi.kernel import conntrack
 
     field, ports, now = config.field, frozenset(config.queue.ports), time()
-    words = {verdict: verdict.name.lower() for verdict in Verdict}
+    words = {field.value(verdict): verdict.name.lower() for verdict in Verdict}
     only = accepts.only("verdict") if accepts else None
     for entry in conntrack.dump(field, Verdict[only.upper()] if only else None):
         orig, far = entry.orig, entry.reply
@@ -86,7 +86,7 @@ def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iter
             continue
         # Events tell the server as the FORWARD chain sees it: behind DNAT.
         name, protocol, reason, rule = names.get(f"{orig.src} {orig.sport} {far.src} {far.sport} TCP", _UNKNOWN)
-        verdict = words[field.read(entry.mark)]
+        verdict = words.get(entry.mark & field.mask, "unseen")
         if accepts and not accepts(Subject(verdict, orig.src, "", (name,) if name else (), reason, rule)):
             continue
         yield Row(orig.src, orig.sport, orig.dst, orig.dport, "TCP", verdict, entry.mark, name, protocol, reason, rule,
