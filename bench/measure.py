@@ -1,0 +1,109 @@
+"""One contender, one round: its flows a second, its bulk, its time to first byte and CPU time at half of its rate."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import machine
+from bench.contenders import Contender
+from bench.ground import Ground, Load
+from nfqdpi.lab import gauges
+
+EVERY = 50  # flows to a blocked name: one of so many
+_PARALLEL = 64  # flows at a time
+_REQUESTS = 20  # of a flow that is kept open
+_WARM_UP = 500  # flows: caches, neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    flows: int = 20_000  # of each kind
+    megabytes: int = 4000  # of the download
+    upload: int = 300  # megabytes
+    seconds: float = 4.0  # at half load
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """At half of the contender's own rate, with the gateway alone on a CPU. ``gateway_us``: of that CPU, for a flow,
+    all in all; ``own_us``: of the contender's processes. Where ``rate`` is not ``wanted``, the load was too much."""
+
+    wanted: float
+    rate: float
+    p50_us: float
+    p99_us: float
+    gateway_us: float
+    own_us: float
+
+
+@dataclass(slots=True)
+class Round:
+    """``rates``: flows or requests a second, bytes a second, by workload. ``queued``: packets a flow. ``wrong``: what
+    became of flows that should not have."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    queued: dict[str, float] = field(default_factory=dict)
+    half: dict[str, Half] = field(default_factory=dict)
+    memory_mb: list[float] = field(default_factory=list)
+    through: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def measure(ground: Ground, contender: Contender, names: Path, size: Size, workers: int) -> Round:
+    """A fresh start of the contender, and all workloads."""
+    result = Round()
+    ground.forget()
+    ground.spread()
+    gc.collect()
+    with contender.running(ground, names, workers):
+        for kind in ("http", "curl", "chromium"):
+            ground.load(ground.request(kind), _WARM_UP)
+        for workload, kind, requests in (("http", "http", 1), ("tls", "curl", 1), ("browser", "chromium", 1),
+                                         ("requests", "http", _REQUESTS)):
+            flows = size.flows if requests == 1 else size.flows * 2 // requests
+            queued = gauges.queued(ground.gateway)
+            load = ground.load(ground.request(kind), flows, "-j", _PARALLEL, "-b", EVERY, "-k", requests)
+            result.queued[workload] = (gauges.queued(ground.gateway) - queued) / load.flows
+            result.rates[workload] = (load.answered * requests + load.refused) / load.seconds
+            _check(result, workload, contender, load)
+        result.memory_mb = sorted(machine.memory(ground.gateway.pids()).values(), reverse=True)
+        _bulk(ground, result, size)
+        last = ground.part()
+        for workload, kind in (("http", "http"), ("tls", "curl")):
+            rate = round(result.rates[workload] / 2)
+            result.half[workload] = _half(ground, kind, rate, round(rate * size.seconds), last)
+    return result
+
+
+def _check(result: Round, workload: str, contender: Contender, load: Load) -> None:
+    if contender.decides:
+        result.through += load.through
+        if load.failed > load.flows / 1000:
+            result.wrong.append(f"{workload}: {load.failed} of {load.flows} flows failed")
+    elif load.failed + load.refused:
+        result.wrong.append(f"{workload}: {load.failed + load.refused} of {load.flows} flows failed")
+
+
+def _bulk(ground: Ground, result: Round, size: Size) -> None:
+    """One flow down, by TLS; one up, by plain HTTP, which strict mode reads on."""
+    for workload, request, options, amount in (
+        ("download", ground.request("curl"), ("-d", size.megabytes * 1_000_000), size.megabytes),
+        ("upload", ground.post(size.upload * 1_000_000), ("-u", size.upload * 1_000_000), size.upload),
+    ):
+        load = ground.load(request, 1, *options)
+        result.rates[workload] = amount * 1e6 * load.answered / load.seconds
+        if not load.answered:
+            result.wrong.append(f"{workload}: it did not come to its end")
+
+
+def _half(ground: Ground, kind: str, rate: int, flows: int, cpu: int) -> Half:
+    pids = ground.gateway.pids()
+    busy, own = machine.busy(cpu), machine.spent(pids)
+    load = ground.load(ground.request(kind), flows, "-r", rate)
+    busy, own = machine.busy(cpu) - busy, machine.spent(pids) - own
+    return Half(rate, load.flows / load.seconds, load.p50_us, load.p99_us,
+                busy / load.flows * 1e6, own / load.flows * 1e6)
