@@ -33,8 +33,9 @@ _PORTS = 60000  # of one client
 
 
 class Took(NamedTuple):
-    """Seconds, of the wall's clock and of this process, and how many flows changed."""
+    """Seconds until the flows on record are cut, until all is done, and of processor time; how many flows changed."""
 
+    quick: float
     wall: float
     cpu: float
     changed: int
@@ -56,13 +57,14 @@ def main() -> None:
             client = socket.inet_pton(flow.family, flow.orig.src)
             key = passage.key(6, client, flow.orig.sport, socket.inet_pton(flow.family, flow.orig.dst), 443)
             record.add(key, Decided((f"www.{number % _DOMAINS}.example",), "tls", Client(client), Verdict.ACCELERATE,
-                                    Reason.DEFAULT, None))
+                                    Reason.DEFAULT, None, Verdict.ACCELERATE))
         for title, share in (("nothing blocked", 0), ("one in ten", _DOMAINS // 10), ("all", _DOMAINS)):
             rounds = [asyncio.run(_round(record, share)) for _ in range(asked.rounds)]
             for what, took in zip(("cut", "freed"), zip(*rounds, strict=True), strict=True):
                 walls = [one.wall for one in took]
-                print(f"{title:16}{what:6}{took[0].changed:8} flows  median {median(walls):5.2f} s, "
-                      f"worst {max(walls):5.2f} s, CPU {median(one.cpu for one in took):5.2f} s")
+                quick = median(one.quick for one in took)
+                print(f"{title:16}{what:6}{took[0].changed:8} flows  those on record {quick:5.2f} s; all "
+                      f"{median(walls):5.2f} s, worst {max(walls):5.2f} s, CPU {median(one.cpu for one in took):5.2f} s")
 
 
 async def _round(record: Record, share: int) -> tuple[Took, Took]:
@@ -75,8 +77,10 @@ async def _round(record: Record, share: int) -> tuple[Took, Took]:
 async def _timed(live: LiveFlows, policy: Policy) -> Took:
     began, cpu = monotonic(), process_time()
     policy.set_time(0.0)
+    cut = await live.cut(policy)
+    quick = monotonic() - began
     settled = await live.settle(policy, Config())
-    return Took(monotonic() - began, process_time() - cpu, settled.cut + settled.freed)
+    return Took(quick, monotonic() - began, process_time() - cpu, cut + settled.cut + settled.freed)
 
 
 def _flows(count: int) -> Iterator[Entry]:

@@ -44,7 +44,7 @@ def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int) ->
 def test_an_event_puts_all_on_record_that_judging_takes(verdict: Verdict) -> None:
     """Every name, the client as the engine saw it, and which kind of a block it was."""
     key, record = told(verdict, ("a.example", "b.example"))
-    assert record.get(key) == Decided(("a.example", "b.example"), "tls", CLIENT, verdict, Reason.RULE, "ads")
+    assert record.get(key) == Decided(("a.example", "b.example"), "tls", CLIENT, verdict, Reason.RULE, "ads", verdict)
     assert passage.flow_key(key) == FlowKey(CLIENT.address, socket.inet_aton("198.51.100.2"), 40000, 443, 6)
 
 
@@ -77,6 +77,6 @@ def test_the_oldest_goes_first() -> None:
 def test_a_flow_is_judged_as_the_engine_would(names: tuple[str, ...], verdict: Verdict, reason: Reason, policy: Policy,
                                               now: Now) -> None:
     """Any blocked name blocks; of a nameless flow the exceptions say what no rule does; evidence is not forgiven."""
-    decided = Decided(names, "tls", CLIENT, verdict, reason, None)
+    decided = Decided(names, "tls", CLIENT, verdict, reason, None, verdict)
     policy.set_time(0.0)
     assert judged(decided, policy, Config().exceptions) == now

@@ -148,16 +148,24 @@ class Governor:
         self._rule(makings, policy)
         if self._again is not None:
             self._again.cancel()
-        settled = await self._settle()
+        settled = await self._settle(await self._cut())
         self._again = asyncio.create_task(self._settle_again())
         return settled
 
-    async def _settle(self) -> Settled:
+    async def _cut(self) -> int:
         try:
-            return await self._live.settle(self.policy, self.makings.config)
+            return await self._live.cut(self.policy)
+        except OSError:
+            return 0  # what comes next says so
+
+    async def _settle(self, cut: int = 0) -> Settled:
+        """``cut``: flows that were cut already."""
+        try:
+            settled = await self._live.settle(self.policy, self.makings.config)
         except OSError as error:  # new flows are decided by the new policy all the same
             self._complain(f"running flows could not be judged again: {error}")
-            return Settled()
+            return Settled(cut)
+        return settled._replace(cut=settled.cut + cut)
 
     def _rule(self, makings: Makings, policy: Policy) -> None:
         self.makings, self.policy = makings, policy

@@ -18,7 +18,7 @@ from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.record import Decided, Record
 from nfqdpi.kernel.conntrack import Conntrack, passages
 from nfqdpi.kernel.netlink import Netlink
-from nfqdpi.kernel.passage import Passage
+from nfqdpi.kernel.passage import Passage, named
 
 RUNNING = (Verdict.ACCELERATE, Verdict.INSPECT, Verdict.CONFIRM)
 _BLOCKED = frozenset((Verdict.BLOCK, Verdict.BLOCK_SILENT))
@@ -40,6 +40,18 @@ class Now(NamedTuple):
     rule: str | None
 
 
+class _Judge(dict[Decided, Now]):
+    """What a policy says now of flows; many are for the same, and asked for once."""
+
+    def __init__(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
+        self._policy = policy
+        self._exceptions = exceptions
+
+    def __missing__(self, decided: Decided) -> Now:
+        now = self[decided] = judged(decided, self._policy, self._exceptions)
+        return now
+
+
 class LiveFlows:
     """Brings tracked flows in line with a policy."""
 
@@ -48,35 +60,54 @@ class LiveFlows:
         self._field = field
         self._unknown: set[bytes] = set()  # accelerated flows that nobody remembered, the last time
 
+    async def cut(self, policy: Policy) -> int:
+        """Cut the flows on record that the policy blocks now; how many there were. Quick, for it asks the kernel for
+        nothing: those behind DNAT it does not find. Raises OSError."""
+        marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
+        judge = _Judge(policy, {})
+        for number, (key, decided) in enumerate(list(self._record), 1):
+            if decided.reason in _BY_POLICY and decided.before is Verdict.UNSEEN and decided.state not in _BLOCKED:
+                now = judge[decided]
+                if now.verdict in _BLOCKED:
+                    self._record.put(key, decided.now_by(now.rule, decided.state))
+                    marks[now.verdict].append(named(key))
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        found = 0
+        with Netlink() as kernel:
+            for verdict, bodies in marks.items():
+                for start in range(0, len(bodies), _AT_A_TIME):
+                    some = bodies[start : start + _AT_A_TIME]
+                    found += Conntrack(kernel).mark_named(some, self._field, verdict)
+                    await asyncio.sleep(0)
+        return found
+
     async def settle(self, policy: Policy, config: Config) -> Settled:
-        """Judge all marked flows again. A flow that nobody remembers is cut, where the configuration wants it, the
-        second time that it is met: its event may be on its way the first time. Raises OSError."""
-        exceptions = config.exceptions
+        """Judge all flows again that the kernel lists. One that nobody remembers is cut, where the configuration wants
+        it, the second time that it is met: its event may be on its way the first time. Raises OSError."""
+        judge = _Judge(policy, config.exceptions)
         cutting = config.policy.untracked == "cut"
         unknown: set[bytes] = set()
-        answers: dict[Decided, Now] = {}  # many flows are for the same
         cut = freed = 0
         with Netlink() as kernel:
             conntrack = Conntrack(kernel)
             async for state, flows in by_and_by(self._field, (*RUNNING, *_BLOCKED)):
                 marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
-                for key, named, _ in flows:
+                for key, body, _ in flows:
                     decided = self._record.get(key)
                     if decided is None:
                         if state is Verdict.ACCELERATE:
                             unknown.add(key)
                             if cutting and key in self._unknown:
-                                marks[Verdict.BLOCK].append(named)
+                                marks[Verdict.BLOCK].append(body)
                         continue
-                    now = answers.get(decided)
-                    if now is None:
-                        now = answers[decided] = judged(decided, policy, exceptions)
+                    now = judge[decided]
                     if (now.verdict in _BLOCKED) is not (state in _BLOCKED):
                         wanted = self._change(key, decided, state, now)
                         if wanted is not state:
-                            marks[wanted].append(named)
-                for verdict, names in marks.items():
-                    changed = conntrack.mark_named(names, self._field, verdict)
+                            marks[wanted].append(body)
+                for verdict, bodies in marks.items():
+                    changed = conntrack.mark_named(bodies, self._field, verdict)
                     cut, freed = (cut + changed, freed) if verdict.blocks else (cut, freed + changed)
         self._unknown = unknown
         return Settled(cut, freed)

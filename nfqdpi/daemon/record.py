@@ -18,8 +18,8 @@ MOST = 1 << 17  # flows; some 50 MB when full
 
 class Decided(NamedTuple):
     """What a flow was for: its names, as many as it has, its protocol, who opened it, and what was decided, why and by
-    which rule (None: none spoke). ``before``: where a change of the policy has cut it, the state that it was taken
-    from."""
+    which rule (None: none spoke). ``state`` is what its mark said then: of CONFIRM the server's answer may have made
+    ACCELERATE. ``before``: where a change of the policy has cut it, the state that it was taken from."""
 
     names: tuple[str, ...]
     protocol: str
@@ -27,11 +27,12 @@ class Decided(NamedTuple):
     verdict: Verdict
     reason: Reason
     rule: str | None
+    state: Verdict
     before: Verdict = Verdict.UNSEEN
 
     def now_by(self, rule: str | None, before: Verdict = Verdict.UNSEEN) -> Decided:
         """The same flow under another rule."""
-        return Decided(self.names, self.protocol, self.client, self.verdict, self.reason, rule, before)
+        return Decided(self.names, self.protocol, self.client, self.verdict, self.reason, rule, self.state, before)
 
 
 class Record:
@@ -57,7 +58,7 @@ class Record:
         given = self._field.read(event.verdict.mark)
         verdict = given if given.blocks else Verdict[event.verdict.action.upper()]
         names, protocol, rule = _shared(event.names, event.app_proto, event.verdict.rule)
-        self.add(key, Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule))
+        self.add(key, Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule, given))
 
     def add(self, key: bytes, decided: Decided) -> None:
         """Note a flow as the one decided last."""

@@ -43,6 +43,14 @@ def flow_key(key: bytes) -> FlowKey:
     return FlowKey(src, dst, sport, dport, key[0])
 
 
+def named(key: bytes) -> bytes:
+    """The body that names a passage's entry to the kernel, where no DNAT leads the flow elsewhere."""
+    size = (len(key) - 5) // 2
+    head, to_dst, to_proto, to_sport, to_dport, tail = _BODIES[size]
+    return b"".join((head, key[1 : 1 + size], to_dst, key[3 + size : 3 + 2 * size], to_proto, key[:1], to_sport,
+                     key[1 + size : 3 + size], to_dport, key[3 + 2 * size :], tail))
+
+
 def passage(message: Message) -> Passage | None:
     """The passage of an entry's message; None for a protocol without ports. Raises Malformed."""
     data = message.payload
@@ -78,5 +86,17 @@ def _layout(family: int, address: str, size: int) -> tuple[bytes, _Layout]:
                               itemgetter(*(slice(start, start + length) for start, length in parts)))
 
 
+def _body(family: int, ends: tuple[str, str]) -> list[bytes]:
+    """What stands before, between and behind source, destination, protocol and ports in a body that names an entry."""
+    sample = Tuple(0xAA, ends[0], 0xBBBB, ends[1], 0xCCCC)
+    rest, parts = ctnetlink.name(Entry(family, sample, sample)), []
+    for value in (*(socket.inet_pton(family, end) for end in ends), b"\xaa", b"\xbb\xbb", b"\xcc\xcc"):
+        part, _, rest = rest.partition(value)
+        parts.append(part)
+    return [*parts, rest]
+
+
+_BODIES = {4: _body(socket.AF_INET, ("203.0.113.1", "203.0.113.2")),
+           16: _body(socket.AF_INET6, ("2001:db8::1", "2001:db8::2"))}
 _LAYOUTS = dict((_layout(socket.AF_INET, "203.0.113.1", 4), _layout(socket.AF_INET6, "2001:db8::1", 16)))
 _ZONED = attribute(_ZONE, bytes(2))[:4]  # a zone is a part of the name; seen where there is none, it costs time only
