@@ -111,9 +111,18 @@ static unsigned judge(const unsigned char *data, size_t copied, unsigned state)
     return blocked_sni(payload, length) ? BLOCK : strict ? CONFIRM : ACCELERATE;
 }
 
+static void put(struct nlmsghdr *message, int type, unsigned value)
+{
+    struct nlattr *attribute = (void *)((char *)message + message->nlmsg_len);
+
+    *attribute = (struct nlattr){ NLA_HDRLEN + sizeof value, type };
+    *(unsigned *)DATA(attribute) = htonl(value);
+    message->nlmsg_len += attribute->nla_len;
+}
+
 int main(int argc, char **argv)
 {
-    static char buffer[1 << 16] __attribute__((aligned(8))), answer[256] __attribute__((aligned(8)));
+    static char buffer[1 << 17] __attribute__((aligned(8))), answer[256] __attribute__((aligned(8)));
     int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER), size = 16 << 20, on = 1;
     unsigned number = argc == 4 ? atoi(argv[1]) : 0;
     struct nlmsghdr *message = nfq_nlmsg_put(answer, NFQNL_MSG_CONFIG, number);
@@ -128,8 +137,10 @@ int main(int argc, char **argv)
     nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
     send(fd, message, message->nlmsg_len, 0);
     message = nfq_nlmsg_put(answer, NFQNL_MSG_CONFIG, number);
-    nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 4016);
+    nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 0xffff - NLA_HDRLEN);
     nfq_nlmsg_cfg_put_qmaxlen(message, 8192);
+    put(message, NFQA_CFG_FLAGS, NFQA_CFG_F_GSO); /* packets whole, as they were sent */
+    put(message, NFQA_CFG_MASK, NFQA_CFG_F_GSO);
     if (send(fd, message, message->nlmsg_len, 0) < 0) {
         perror("limit: the queue");
         return 1;

@@ -45,6 +45,15 @@ def spent(pids: Iterable[int]) -> float:
     return total * _TICK
 
 
+def leaves(pids: Iterable[int]) -> list[int]:
+    """The processes that are nobody's parent: the workers, where there is a supervisor."""
+    parents = {}
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return [pid for pid in parents if pid not in parents.values()]
+
+
 def memory(pids: Iterable[int]) -> dict[int, float]:
     """The proportional set size of each process, in MB (proc_pid_smaps(5))."""
     found = {}

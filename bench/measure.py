@@ -30,7 +30,8 @@ class Size:
 @dataclass(frozen=True, slots=True)
 class Half:
     """At half of the contender's own rate, with the gateway alone on a CPU. ``gateway_us``: of that CPU, for a flow,
-    all in all; ``own_us``: of the contender's processes. Where ``rate`` is not ``wanted``, the load was too much."""
+    all in all; ``own_us``: of the contender's processes; ``workers_us``: of these without a supervisor. Where ``rate``
+    is not ``wanted``, the load was too much."""
 
     wanted: float
     rate: float
@@ -38,6 +39,7 @@ class Half:
     p99_us: float
     gateway_us: float
     own_us: float
+    workers_us: float
 
 
 @dataclass(slots=True)
@@ -101,9 +103,10 @@ def _bulk(ground: Ground, result: Round, size: Size) -> None:
 
 
 def _half(ground: Ground, kind: str, rate: int, flows: int, cpu: int) -> Half:
-    pids = ground.gateway.pids()
-    busy, own = machine.busy(cpu), machine.spent(pids)
+    own = ground.gateway.pids()
+    workers = machine.leaves(own)
+    before = machine.busy(cpu), machine.spent(own), machine.spent(workers)
     load = ground.load(ground.request(kind), flows, "-r", rate)
-    busy, own = machine.busy(cpu) - busy, machine.spent(pids) - own
-    return Half(rate, load.flows / load.seconds, load.p50_us, load.p99_us,
-                busy / load.flows * 1e6, own / load.flows * 1e6)
+    after = machine.busy(cpu), machine.spent(own), machine.spent(workers)
+    spent = ((to - since) / load.flows * 1e6 for since, to in zip(before, after, strict=True))
+    return Half(rate, load.flows / load.seconds, load.p50_us, load.p99_us, *spent)

@@ -11,19 +11,16 @@ import argparse
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import Struct
 
-from bench import ground
+from bench.ground import SERVERS, Ground, stop
 from nfqdpi.config import load
 from nfqdpi.daemon.makings import Makings
-from nfqdpi.lab.daemon import Daemon, daemon
-from nfqdpi.lab.network import SERVER, Lab
-from nfqdpi.lab.web import WebServer
 from nfqdpi.lists.compile import compile_lists
 
 _EACH = 0.001  # s between two segments of the probe
@@ -57,13 +54,13 @@ socket = "{state}/control.sock"
 
 
 class Probe:
-    """Segments with the time at which they were sent, from the lab's client to its server."""
+    """Segments with the time at which they were sent, from the client to a server."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, ground: Ground) -> None:
         self.delays: list[float] = []  # s
-        with lab.server.entered(), socket.create_server((SERVER[4], _PROBE_PORT)) as listener:
-            with lab.client.entered():
-                self._near = socket.create_connection((SERVER[4], _PROBE_PORT))
+        with ground.server.entered(), socket.create_server((SERVERS[0], _PROBE_PORT)) as listener:
+            with ground.client.entered():
+                self._near = socket.create_connection((SERVERS[0], _PROBE_PORT))
             self._far, _ = listener.accept()
         self._near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = b"POST / HTTP/1.1\r\nHost: probe.example\r\nContent-Length: 1000000000\r\n\r\n"
@@ -93,42 +90,41 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=30_000, help="of the load, at most (default: %(default)s)")
     asked = parser.parse_args()
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.names} names")
-    with Lab() as lab:
-        WebServer(lab.server, lab.state / "web", ("allowed.example",))
-        (lab.state / "names.txt").write_text("".join(f"n{n}.d{n % 1000}.example\n" for n in range(asked.names)))
-        with daemon(lab, _CONFIG.format(state=lab.state, probe=_PROBE_PORT)) as running:
-            _nfqdpi(lab, running, "lists", "update")
-            _nfqdpi(lab, running, "reload")
-            _tell_swaps(running.config)
-            before = _status(lab, running)
-            probe = Probe(lab)
-            visit = ["ip", "netns", "exec", lab.client.name, str(ground.build_visitor(lab.state)), SERVER[4], "80",
-                     str(asked.connections), "16"]
-            for title, reloads in (("without reloads", 0), ("with reloads", asked.reloads)):
-                _tell(title, *_under_load(lab, running, visit, probe, reloads))
-            swaps = json.loads(_nfqdpi(lab, running, "stats", "--json"))["queues"]["0"]["swap_us"]
-            print(f"the longest that the worker took for a swap: {swaps / 1000:.2f} ms")
-            print("workers replaced:", 0 if _status(lab, running) == before else "some")
+    with Ground() as ground:
+        (ground.state / "names.txt").write_text("".join(f"n{n}.d{n % 1000}.example\n" for n in range(asked.names)))
+        config = ground.state / "nfqdpi.toml"
+        config.write_text(_CONFIG.format(state=ground.state, probe=_PROBE_PORT))
+        running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", config], log="nfqdpi")
+        _nfqdpi(ground, config, "lists", "update")
+        _nfqdpi(ground, config, "reload")
+        _tell_swaps(config)
+        before = _status(ground, config)
+        probe = Probe(ground)
+        for title, reloads in (("without reloads", 0), ("with reloads", asked.reloads)):
+            _tell(title, *_under_load(ground, config, asked.connections, probe, reloads))
+        swaps = json.loads(_nfqdpi(ground, config, "stats", "--json"))["queues"]["0"]["swap_us"]
+        print(f"the longest that the worker took for a swap: {swaps / 1000:.2f} ms")
+        print("workers replaced:", 0 if _status(ground, config) == before else "some")
+        stop(running)
 
 
-def _under_load(lab: Lab, running: Daemon, visit: list[str], probe: Probe, reloads: int) -> tuple[list[float], str]:
+def _under_load(ground: Ground, config: Path, flows: int, probe: Probe, reloads: int) -> tuple[list[float], str]:
     """The probe's delays, and what became of the load."""
-    request = lab.state / "request"
-    request.write_bytes(ground.REQUEST)
-    with request.open("rb") as sent, subprocess.Popen(visit, stdin=sent, stdout=subprocess.PIPE) as load:
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(ground.load, ground.request("http"), flows, "-j", 16)
         time.sleep(0.5)
         probe.take()
-        text = running.config.read_text()
+        text = config.read_text()
         for number in range(reloads):
-            running.config.write_text(text + f'[[rule]]\naction = "block"\ndomains = ["other{number}.example"]\n')
-            _nfqdpi(lab, running, "reload")
+            config.write_text(text + f'[[rule]]\naction = "block"\ndomains = ["other{number}.example"]\n')
+            _nfqdpi(ground, config, "reload")
         if not reloads:
             time.sleep(5)
         delays = probe.take()
-        still = load.poll() is None
-        out, _ = load.communicate()
-    answered, failed, _ = out.split()
-    return delays, f"{int(answered)} flows answered, {int(failed)} failed{'' if still else ' (the load ended early)'}"
+        still = not loading.done()
+        load = loading.result()
+    return delays, (f"{load.answered} flows answered, {load.failed} failed"
+                    f"{'' if still else ' (the load ended early)'}")
 
 
 def _tell(title: str, delays: list[float], load: str) -> None:
@@ -151,12 +147,12 @@ def _tell_swaps(file: Path) -> None:
     print(f"a policy out of its makings, ms: median {sorted(took)[_SWAPS // 2]:.2f}, worst {max(took):.2f}")
 
 
-def _status(lab: Lab, running: Daemon) -> list[int]:
-    return [worker["pid"] for worker in json.loads(_nfqdpi(lab, running, "status", "--json"))["workers"]]
+def _status(ground: Ground, config: Path) -> list[int]:
+    return [worker["pid"] for worker in json.loads(_nfqdpi(ground, config, "status", "--json"))["workers"]]
 
 
-def _nfqdpi(lab: Lab, running: Daemon, *args: str) -> str:
-    return lab.gateway.run([sys.executable, "-m", "nfqdpi", *args, "-c", str(running.config)], timeout=300).stdout
+def _nfqdpi(ground: Ground, config: Path, *args: str) -> str:
+    return ground.gateway.run([sys.executable, "-m", "nfqdpi", *args, "-c", config], timeout=300).stdout
 
 
 if __name__ == "__main__":

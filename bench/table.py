@@ -53,8 +53,8 @@ def rates(rounds: Rounds, outcasts: Mapping[str, str]) -> str:
 
 def costs(rounds: Rounds, workload: str) -> str:
     """What a flow costs, and how long it waits."""
-    lines = [f"{'':14}{'queued':>8}{'flows/s':>10}{'gateway us':>12}{'added':>8}{'own us':>9}{'p50 us':>9}{'added':>8}"
-             f"{'p99 us':>9}{'added':>8}{'memory MB':>12}"]
+    lines = [f"{'':14}{'queued':>8}{'flows/s':>10}{'gateway us':>12}{'added':>8}{'own us':>9}{'workers':>9}"
+             f"{'p50 us':>9}{'added':>8}{'p99 us':>9}{'added':>8}{'memory MB':>12}"]
     for name, own in rounds.items():
         def at(value: Callable[[Half], float], own: Sequence[Round] = own) -> float:
             return middle(own, lambda one: value(one.half[workload]))
@@ -66,7 +66,8 @@ def costs(rounds: Rounds, workload: str) -> str:
         lines.append(
             f"{name:14}{middle(own, lambda one: one.queued[workload]):8.2f}{at(lambda h: h.rate):10,.0f}"
             f"{at(lambda h: h.gateway_us):12.1f}{over(lambda h: h.gateway_us):8.1f}{at(lambda h: h.own_us):9.1f}"
-            f"{at(lambda h: h.p50_us):9.0f}{over(lambda h: h.p50_us):8.0f}{at(lambda h: h.p99_us):9.0f}"
-            f"{over(lambda h: h.p99_us):8.0f}{middle(own, lambda one: sum(one.memory_mb)):12.1f}"
+            f"{at(lambda h: h.workers_us):9.1f}{at(lambda h: h.p50_us):9.0f}{over(lambda h: h.p50_us):8.0f}"
+            f"{at(lambda h: h.p99_us):9.0f}{over(lambda h: h.p99_us):8.0f}"
+            f"{middle(own, lambda one: sum(one.memory_mb)):12.1f}"
             + "   (more than it could carry)" * late)
     return "\n".join(lines)

@@ -15,7 +15,7 @@ MACHINE = {"cpu": "A", "cpus": 2, "hypervisor": True, "kernel": "6", "python": "
 
 
 def one(rate: float, gateway_us: float, *, queued: float = 0.0, through: int = 0) -> Round:
-    half = Half(rate / 2, rate / 2, 100.0 + gateway_us, 200.0 + gateway_us, gateway_us, gateway_us / 2)
+    half = Half(rate / 2, rate / 2, 100.0 + gateway_us, 200.0 + gateway_us, gateway_us, gateway_us / 2, gateway_us / 4)
     return Round(dict.fromkeys(table.WORKLOADS, rate), dict.fromkeys(table.WORKLOADS, queued),
                  {"http": half, "tls": half}, [20.0, 10.0], through)
 
@@ -46,7 +46,7 @@ def test_who_lets_a_blocked_flow_through_is_disqualified() -> None:
 def test_who_cannot_carry_the_load_is_named() -> None:
     """The time to first byte is then that of flows that wait."""
     late = one(1000, 50)
-    late.half["tls"] = Half(500, 400, 1e5, 1e6, 50, 20)
+    late.half["tls"] = Half(500, 400, 1e5, 1e6, 50, 20, 15)
     rows = table.costs({**ROUNDS, "late": [late] * 3}, "tls").splitlines()
     assert [row.endswith("(more than it could carry)") for row in rows] == [False] * 5 + [True]
 
