@@ -64,7 +64,8 @@ def main() -> None:
                 walls = [one.wall for one in took]
                 quick = median(one.quick for one in took)
                 print(f"{title:16}{what:6}{took[0].changed:8} flows  those on record {quick:5.2f} s; all "
-                      f"{median(walls):5.2f} s, worst {max(walls):5.2f} s, CPU {median(one.cpu for one in took):5.2f} s")
+                      f"{median(walls):5.2f} s, worst {max(walls):5.2f} s; "
+                      f"CPU {median(one.cpu for one in took):5.2f} s")
 
 
 async def _round(record: Record, share: int) -> tuple[Took, Took]:

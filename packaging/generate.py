@@ -16,7 +16,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from nfqdpi import __version__
-from nfqdpi.cli import _COMMANDS, main
+from nfqdpi.cli import COMMANDS, main
 from nfqdpi.cli.common import DEFAULT_CONFIG, Exit
 from nfqdpi.config import Config
 
@@ -113,7 +113,7 @@ def _name(ctx: click.Context) -> list[str]:
 
 def _line(ctx: click.Context) -> str:
     """What it is, in a line; that of a command is the one that the list of commands shows."""
-    return _COMMANDS[ctx.info_name or ""][1] if ctx.parent else ctx.command.get_short_help_str(_LINE)
+    return COMMANDS[ctx.info_name or ""][1] if ctx.parent else ctx.command.get_short_help_str(_LINE)
 
 
 def _synopsis(ctx: click.Context) -> list[str]:

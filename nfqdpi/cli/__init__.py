@@ -12,7 +12,7 @@ from nfqdpi import __version__
 
 # Command -> (module below nfqdpi.cli, one line for the list of commands). The command is the module's ``command``, or
 # what is named behind a colon. The line stands here too, so that ``nfqdpi --help`` imports none of them.
-_COMMANDS = {
+COMMANDS = {
     "run": ("run", "Run the gateway: rules, workers, control socket."),
     "status": ("status", "Is the daemon up, and does it judge traffic?"),
     "reload": ("reload", "Put the configuration as it is now in force, without a stop."),
@@ -40,12 +40,12 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f"nfqdpi.cli.{module}"), attribute or "command")
         return command
 
@@ -61,7 +61,7 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -102,12 +102,13 @@ def add(config: Config, name: str, source: str, form: str) -> None:
 @config_option
 def rm(config: Config, name: str) -> None:
     """Take a list that 'lists add' has added out again, with what is stored of it."""
+    from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.lists import entries
     from nfqdpi.lists.store import Store
 
     with _changing():
         config = entries.remove(_config_path(), name)
-    with permitted():
+    with permitted(), as_owner(Path(config.state.directory)):
         Store(config.state.directory).remove(name)
     click.echo(f"{name}: removed")
     _have_reloaded(config)

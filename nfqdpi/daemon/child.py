@@ -22,7 +22,7 @@ class ChildError(Exception):
 async def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What the function of a module returns, or raises. Raises ChildError."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         start_new_session=True)  # a terminal's Ctrl-C is the supervisor's to obey
     try:
         answer, _ = await process.communicate(pickle.dumps((function, args, kwargs)))

@@ -13,8 +13,6 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.events.model import Client, Event, Http, Tls, VerdictPart, timestamp
 
-__all__ = ["Event", "event"]
-
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
 _MOST_NAMES = 16  # of one request or hello, beside the first; honest ones have none
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import TCP, UDP
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
-from nfqdpi.daemon.events import Event
+from nfqdpi.events.model import Event
 from nfqdpi.kernel import passage
 
 MOST = 1 << 17  # flows; some 50 MB when full
