@@ -128,7 +128,7 @@ name = "listed"
 action = "block"
 lists = ["names"]
 [state]
-directory = "{ground.state}/nfqdpi"
+directory = "{ground.state}/nfqdpi-{names.name}"
 [events]
 file = "{ground.state}/eve.json"
 [control]

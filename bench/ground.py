@@ -149,7 +149,8 @@ class Ground:
 
     def hold(self, flows: int) -> None:
         """So many flows of plain HTTP are answered and then stay as they are, until `forget`. Raises LabError."""
-        load = self.load(self._request("hold", b"GET /hold HTTP/1.1\r\nHost: allowed.example\r\n\r\n", 80), flows, "-H")
+        request = self._request("hold", b"GET /hold HTTP/1.1\r\nHost: allowed.example\r\n\r\n", 80)
+        load = self.load(request, flows, "-H", timeout=600)
         if load.answered != flows:
             raise LabError(f"{flows} flows could not be held open: {load}")
 

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENTS 250 /* addresses: 10.1.0.1 and on, 10.2.0.1 and on */
+#define CLIENTS 250 /* addresses: 10.1.0.1 and on, of flows that are left open 10.1.1.1 and on; 10.2.0.1 and on */
 #define SERVERS 64
 #define NAMES 1000
 #define BLOCKED_NAMES 10
@@ -51,7 +51,7 @@ static void begin(double due)
 {
     long n = begun++;
     int blocked = every && n % every == every / 2, number = blocked ? n / every % BLOCKED_NAMES : n * 7919 % NAMES;
-    struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a010001 + n % CLIENTS) };
+    struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl((hold ? 0x0a010101 : 0x0a010001) + n % CLIENTS) };
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port),
                               .sin_addr.s_addr = htonl(0x0a020001 + number % SERVERS) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;

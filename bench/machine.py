@@ -54,11 +54,13 @@ def leaves(pids: Iterable[int]) -> list[int]:
     return [pid for pid in parents if pid not in parents.values()]
 
 
-def memory(pids: Iterable[int]) -> dict[int, float]:
-    """The proportional set size of each process, in MB (proc_pid_smaps(5))."""
-    found = {}
-    for pid in pids:
+def memory(pids: Iterable[int]) -> list[float]:
+    """The proportional set size of each process, in MB (proc_pid_smaps(5)): supervisors first."""
+    own = list(pids)
+    workers = leaves(own)
+    found = []
+    for pid in sorted(own, key=lambda pid: pid in workers):
         with suppress(FileNotFoundError, ProcessLookupError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            found[pid] = int(rollup.partition("\nPss:")[2].split()[0]) / 1024
+            found.append(round(int(rollup.partition("\nPss:")[2].split()[0]) / 1024, 1))
     return found

@@ -72,7 +72,7 @@ def measure(ground: Ground, contender: Contender, names: Path, size: Size, worke
             result.queued[workload] = (gauges.queued(ground.gateway) - queued) / load.flows
             result.rates[workload] = (load.answered * requests + load.refused) / load.seconds
             _check(result, workload, contender, load)
-        result.memory_mb = sorted(machine.memory(ground.gateway.pids()).values(), reverse=True)
+        result.memory_mb = machine.memory(ground.gateway.pids())
         _bulk(ground, result, size)
         last = ground.part()
         for workload, kind in (("http", "http"), ("tls", "curl")):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from bench import plot, table
+from bench import growth, plot, table
 from bench.measure import Half
 from bench.table import BASE, Rounds
 
@@ -46,9 +47,13 @@ def plots(result: Mapping[str, Any], rounds: Rounds) -> dict[str, str]:
     drawn["bench-cpu.svg"] = plot.bars("CPU time of the gateway", "microseconds added to a TLS flow, softirq and all: "
                                        "less is better", added, _OURS)
     for axis, modes in result.get("growth", {}).items():
-        series = {mode: [(point["at"], point["rate"]) for point in points] for mode, points in modes.items()}
-        drawn[f"bench-{axis.replace(' ', '-')}.svg"] = plot.lines(f"TLS flows a second by {axis}", "", axis, series)
+        series = {mode: [(point["at"], median(point["rates"])) for point in points] for mode, points in modes.items()}
+        drawn[_plot(axis)] = plot.lines(f"TLS flows a second by {axis}", "", axis, series)
     return drawn
+
+
+def _plot(axis: str) -> str:
+    return f"bench-{axis.replace(' ', '-')}.svg"
 
 
 def measured(result: Mapping[str, Any], rounds: Rounds) -> str:
@@ -65,6 +70,9 @@ def measured(result: Mapping[str, Any], rounds: Rounds) -> str:
              "\n".join(f"![{title}](bench-{name}.svg)" for name, title in (
                  ("http", "HTTP flows a second"), ("tls", "TLS flows a second"), ("download", "download"),
                  ("cpu", "CPU time")))]
+    if "growth" in result:
+        parts += [f"With more of something, memory by process:\n\n```{growth.table(result['growth'])}\n```",
+                  "\n".join(f"![TLS flows a second by {axis}]({_plot(axis)})" for axis in result["growth"])]
     if all(name in rounds for name in ("none", "rules", *_OURS)):
         parts.append(_model(rounds))
     return "\n\n".join(parts)

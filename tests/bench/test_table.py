@@ -20,6 +20,8 @@ def one(rate: float, gateway_us: float, *, queued: float = 0.0, through: int = 0
                  {"http": half, "tls": half}, [20.0, 10.0], through)
 
 
+GROWN = [{"at": 10, "rates": [4.0, 8.0, 4.0], "own_us": [9.0], "memory_mb": [22.0, 14.0]},
+         {"at": 1000, "rates": [2.0, 4.0, 4.0], "own_us": [9.0], "memory_mb": [23.0, 14.0]}]
 ROUNDS = {
     "none": [one(1000, 50), one(2000, 50), one(1000, 60)],
     "rules": [one(900, 55), one(1800, 60), one(900, 65)],
@@ -72,13 +74,14 @@ def test_plots_are_svg() -> None:
     """One bar for each contender that is not disqualified; a line for each mode; names cannot break out."""
     result = {"machine": MACHINE, "rounds": 3, "names": 10, "workers": 2, "left out": {"squid": ["squid"]},
               "disqualified": {"strict": "lets 3 blocked flows through"},
-              "growth": {"names": {"fast": [{"at": 10, "rate": 5}, {"at": 1000, "rate": 4}]}}}
+              "growth": {"names": {"fast": GROWN}}}
     drawn = page.plots(result, ROUNDS)
     assert set(drawn) == {"bench-http.svg", "bench-tls.svg", "bench-download.svg", "bench-cpu.svg", "bench-names.svg"}
     assert ElementTree.fromstring(drawn["bench-http.svg"]).findall(".//*[@height='18']").__len__() == 3  # noqa: S314
     ElementTree.fromstring(plot.bars("<&>", "", {"<b>": 1.0}))  # noqa: S314  our own
     said = page.measured(result, ROUNDS)
     assert "Left out, for want of squid: squid." in said
+    assert "1,000               4     0.50     0.50       9  23 + 14" in said
     assert "Disqualified: strict: lets 3 blocked flows through." in said
 
 
