@@ -106,7 +106,7 @@ def _nfqdpi(ground: Ground, names: Path, workers: int, *, mode: Mode) -> Iterato
         yield
     finally:
         stop(process)
-        if "replaced" in (said := (ground.state / "nfqdpi.log").read_text()):
+        if "next one in" in (said := (ground.state / "nfqdpi.log").read_text()):
             raise LabError(f"a worker did not live through this:\n{said}")
 
 

@@ -113,5 +113,5 @@ def table(growth: Mapping[str, Any]) -> str:
                 cells += (f"{median(point['rates']):16,.0f}{ratio(point, points[0]):9.2f}"
                           f"{ratio(point, points[max(0, number - 1)]):9.2f}{median(point['own_us']):8.0f}  "
                           f"{' + '.join(f'{mb:.0f}' for mb in point['memory_mb']):16}")
-            lines.append(f"{at:12,}{cells}".rstrip())
-    return "\n".join(lines)
+            lines.append(f"{at:12,}{cells}")
+    return "\n".join(line.rstrip() for line in lines)

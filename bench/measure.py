@@ -24,7 +24,7 @@ class Size:
     flows: int = 20_000  # of each kind
     megabytes: int = 4000  # of the download
     upload: int = 300  # megabytes
-    seconds: float = 4.0  # at half load
+    seconds: float = 3.0  # at half load
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,12 @@ class Half:
 @dataclass(slots=True)
 class Round:
     """``rates``: flows or requests a second, bytes a second, by workload. ``queued``: packets a flow. ``wrong``: what
-    became of flows that should not have."""
+    became of flows that should not have. ``plain``: what plain forwarding makes of the load of ``half``."""
 
     rates: dict[str, float] = field(default_factory=dict)
     queued: dict[str, float] = field(default_factory=dict)
     half: dict[str, Half] = field(default_factory=dict)
+    plain: dict[str, Half] = field(default_factory=dict)
     memory_mb: list[float] = field(default_factory=list)
     through: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -74,10 +75,9 @@ def measure(ground: Ground, contender: Contender, names: Path, size: Size, worke
             _check(result, workload, contender, load)
         result.memory_mb = machine.memory(ground.gateway.pids())
         _bulk(ground, result, size)
-        last = ground.part()
-        for workload, kind in (("http", "http"), ("tls", "curl")):
-            rate = round(result.rates[workload] / 2)
-            result.half[workload] = _half(ground, kind, rate, round(rate * size.seconds), last)
+        cpu = ground.part()
+        _halves(ground, result.half, result, size, cpu)
+    _halves(ground, result.plain, result, size, cpu)
     return result
 
 
@@ -100,6 +100,12 @@ def _bulk(ground: Ground, result: Round, size: Size) -> None:
         result.rates[workload] = amount * 1e6 * load.answered / load.seconds
         if not load.answered:
             result.wrong.append(f"{workload}: it did not come to its end")
+
+
+def _halves(ground: Ground, found: dict[str, Half], result: Round, size: Size, cpu: int) -> None:
+    for workload, kind in (("http", "http"), ("tls", "curl")):
+        rate = round(result.rates[workload] / 2)
+        found[workload] = _half(ground, kind, rate, round(rate * size.seconds), cpu)
 
 
 def _half(ground: Ground, kind: str, rate: int, flows: int, cpu: int) -> Half:

@@ -84,7 +84,7 @@ def constants(rounds: Rounds, name: str, workload: str) -> dict[str, float]:
     def gateway(half: Half) -> float:
         return half.gateway_us
 
-    forward = table.middle(rounds[BASE], lambda one: one.half[workload].gateway_us)
+    forward = table.middle(rounds[name], lambda one: one.plain[workload].gateway_us)
     fixed = table.added(rounds, "rules", workload, gateway)
     packets = table.middle(rounds[name], lambda one: one.queued[workload])
     packet = (table.added(rounds, name, workload, gateway) - fixed) / packets

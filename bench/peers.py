@@ -37,7 +37,8 @@ COMMIT
 _NONE = "*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n"
 
 # nginx cannot listen on a transparent socket, so TPROXY is out and the client's destination is lost: where a flow goes
-# is found by its name. A resolver's work is saved it here by a list of the servers.
+# is found by its name. A resolver's work is saved it here by a list of the servers. It keeps no flows to them open for
+# the next client: with the whole web behind the gateway, by names that come with the requests, it could not either.
 _NGINX = """\
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 daemon off;
@@ -70,7 +71,7 @@ http {{
     access_log off;
     map_hash_max_size 4000000;
     map_hash_bucket_size 128;
-    upstream servers {{ {http} keepalive 256; }}
+    upstream servers {{ {http} }}
     map $host $to {{
         hostnames;
         default servers;
@@ -83,8 +84,6 @@ http {{
         proxy_request_buffering off;
         location / {{
             if ($to = nowhere) {{ return 444; }}
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
             proxy_set_header Host $host;
             proxy_pass http://servers;
         }}

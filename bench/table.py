@@ -27,9 +27,8 @@ def middle(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
 
 
 def added(rounds: Rounds, name: str, workload: str, value: Callable[[Half], float]) -> float:
-    """What a contender adds to a figure at half load, over the base in the same round: the median of the rounds."""
-    return median(value(one.half[workload]) - value(other.half[workload])
-                  for one, other in zip(rounds[name], rounds[BASE], strict=True))
+    """What a contender adds to a figure at half load, over plain forwarding right after: the median of the rounds."""
+    return median(value(one.half[workload]) - value(one.plain[workload]) for one in rounds[name])
 
 
 def disqualified(rounds: Sequence[Round], *, decides: bool) -> str:

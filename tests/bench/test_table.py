@@ -16,8 +16,9 @@ MACHINE = {"cpu": "A", "cpus": 2, "hypervisor": True, "kernel": "6", "python": "
 
 def one(rate: float, gateway_us: float, *, queued: float = 0.0, through: int = 0) -> Round:
     half = Half(rate / 2, rate / 2, 100.0 + gateway_us, 200.0 + gateway_us, gateway_us, gateway_us / 2, gateway_us / 4)
+    plain = Half(rate / 2, rate / 2, 150.0, 250.0, 50.0, 0.0, 0.0)
     return Round(dict.fromkeys(table.WORKLOADS, rate), dict.fromkeys(table.WORKLOADS, queued),
-                 {"http": half, "tls": half}, [20.0, 10.0], through)
+                 {"http": half, "tls": half}, {"http": plain, "tls": plain}, [20.0, 10.0], through)
 
 
 GROWN = [{"at": 10, "rates": [4.0, 8.0, 4.0], "own_us": [9.0], "memory_mb": [22.0, 14.0]},
@@ -33,7 +34,7 @@ ROUNDS = {
 def test_a_ratio_is_taken_within_a_round() -> None:
     """Not of medians: the machine may have been busy in one round."""
     assert table.ratio(ROUNDS, "fast", "http") == 0.7
-    assert table.added(ROUNDS, "fast", "http", lambda half: half.gateway_us) == 45
+    assert table.added(ROUNDS, "fast", "http", lambda half: half.gateway_us) == 50
 
 
 def test_who_lets_a_blocked_flow_through_is_disqualified() -> None:
@@ -56,8 +57,8 @@ def test_who_cannot_carry_the_load_is_named() -> None:
 def test_the_model_gives_back_what_was_measured() -> None:
     """forward + fixed + packets x packet is the CPU time that the gateway took."""
     of = page.constants(ROUNDS, "fast", "tls")
-    assert of == {"forward": 50, "fixed": 5, "packets": 2, "packet": 20}
-    assert page.carries(4, of, load=0.5) == pytest.approx(4 * 0.5 * 1e6 / 95)
+    assert of == {"forward": 50, "fixed": 10, "packets": 2, "packet": 20}
+    assert page.carries(4, of, load=0.5) == pytest.approx(4 * 0.5 * 1e6 / 100)
 
 
 def test_the_page_keeps_what_is_written_by_hand() -> None:
