@@ -45,6 +45,7 @@ class Worker:
         self._channel = channel
         self._field = config.field
         self._lines = bytearray()
+        self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
         self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
@@ -71,13 +72,15 @@ class Worker:
             if now - self._beaten > _GATHER or any(descriptor == self._channel.fileno() for descriptor, _ in ready):
                 self._beat(now)
         self._queue.close()
-        self._flush()
+        self._beat(monotonic())
 
     def _beat(self, now: float) -> None:
         """Show that we are alive, and how things stand; hear what the supervisor wants."""
         self._beaten = now
         self._cells[_HEARTBEAT] = round(now * 1000)
         self._policy.set_time(time(), self._makings.spent)
+        self._counters.add_latencies(self._latencies)
+        self._latencies.clear()
         self._flush()
         self._hear()
         self._counters["faults"] = self._queue.faults
@@ -103,11 +106,13 @@ class Worker:
         self._owed = talk.governed(number)
         self._flush()
 
-    def _told(self, data: bytes, decision: Decision) -> None:
-        """After the verdict: count, reset the far side of a blocked flow, tell the supervisor."""
+    def _told(self, data: bytes, decision: Decision, waited: float) -> None:
+        """After the verdict, for which the packet has ``waited`` seconds: count, reset the far side of a blocked flow,
+        tell the supervisor."""
         cells = self._cells
         cells[_PACKETS] += 1
         cells[_BYTES] += len(data)
+        self._latencies.append(waited)
         if decision.action is Action.DROP:
             cells[_DROPPED] += 1
         for judgement in decision.judgements:

@@ -16,13 +16,14 @@ from nfqdpi.kernel.netlink import REQUEST, attribute, message, nfgenmsg
 # --- the protocol's constants ---
 DROP, REPEAT = 0, 4  # NF_*: linux/netfilter.h
 _VERDICT, _CONFIG = 0x301, 0x302  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_*
-_PACKET_HDR, _VERDICT_HDR, _MARK, _INDEV, _OUTDEV, _HWADDR, _PAYLOAD = 1, 2, 3, 5, 6, 9, 10  # NFQA_*
+_PACKET_HDR, _VERDICT_HDR, _MARK, _TIMESTAMP, _INDEV, _OUTDEV, _HWADDR, _PAYLOAD = 1, 2, 3, 4, 5, 6, 9, 10  # NFQA_*
 _CFG_PARAMS, _CFG_MASK, _CFG_FLAGS = 2, 4, 5  # NFQA_CFG_*
 _FAIL_OPEN, _GSO = 1, 4  # NFQA_CFG_F_*
 _COPY_PACKET = 2
 _PARAMS = Struct("!IB")  # nfqnl_msg_config_params: range, mode
 _ATTRIBUTE = Struct("=HH")  # nlattr: length with this header, type
 _U32 = Struct("!I")
+_TIME = Struct("!QQ")  # nfqnl_msg_packet_timestamp: seconds, microseconds
 _BODY = 20  # bytes of nlmsghdr and nfgenmsg
 _HARDWARE = slice(8, 14)  # of the address in NFQA_HWADDR, behind its header and the address' length
 _WHOLE = 0xFFFF  # bytes to copy of a packet: all of it
@@ -31,23 +32,26 @@ LONGEST = 1 << 17  # bytes; more than a message has
 
 
 class Packet(NamedTuple):
-    """``number`` names it to the kernel; ``data`` begins with the IP header."""
+    """``number`` names it to the kernel; ``data`` begins with the IP header. ``arrived``: when the kernel got it, in
+    wall seconds; 0: it does not say, for nobody on the machine wants timestamps (SO_TIMESTAMP, tcpdump)."""
 
     number: int
     mark: int
     path: Path
     data: bytes
+    arrived: float = 0.0
 
 
 def packet(buffer: bytearray, size: int) -> Packet:
     """The packet in a message of the queue's. No checks: the kernel speaks to us alone, and pads as it says."""
     number = mark = entered = leaves = 0
-    sender = b""
+    sender, arrived = b"", 0.0
     at, unpack, u32 = _BODY, _ATTRIBUTE.unpack_from, _U32.unpack_from
     while at < size:
         length, kind = unpack(buffer, at)
         if kind == _PAYLOAD:  # the last
-            return Packet(number, mark, Path(entered, leaves, sender), bytes(memoryview(buffer)[at + 4 : at + length]))
+            data = bytes(memoryview(buffer)[at + 4 : at + length])
+            return Packet(number, mark, Path(entered, leaves, sender), data, arrived)
         if kind == _PACKET_HDR:
             (number,) = u32(buffer, at + 4)
         elif kind == _MARK:
@@ -58,8 +62,11 @@ def packet(buffer: bytearray, size: int) -> Packet:
             (leaves,) = u32(buffer, at + 4)
         elif kind == _HWADDR:
             sender = bytes(buffer[at + _HARDWARE.start : at + _HARDWARE.stop])
+        elif kind == _TIMESTAMP:
+            seconds, microseconds = _TIME.unpack_from(buffer, at + 4)
+            arrived = seconds + microseconds / 1e6
         at += (length + 3) & ~3
-    return Packet(number, mark, Path(entered, leaves, sender), b"")
+    return Packet(number, mark, Path(entered, leaves, sender), b"", arrived)
 
 
 def verdicts(queue: int) -> Callable[[int, int, int], bytearray]:

@@ -12,7 +12,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 
 import netfilterqueue
 
@@ -30,14 +30,15 @@ class QueueError(Exception):
     """The queue cannot be had; the message says why."""
 
 
-Told = Callable[[bytes, Decision], None]
+Told = Callable[[bytes, Decision, float], None]
 
 
 class Queue:
     """Queue ``number`` of this network namespace, at most ``length`` packets long, judged by ``engine``.
 
-    ``told`` hears of every decision after its verdict has gone to the kernel. ``pass_when_full`` sets
-    NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
+    ``told`` hears of every decision after its verdict has gone to the kernel, and how many seconds the packet has
+    waited for it: since it arrived in the kernel where this tells the time, else since it was read. ``pass_when_full``
+    sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
     """
 
     def __init__(  # noqa: PLR0913  each is one thing about a queue
@@ -99,21 +100,21 @@ class Queue:
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1
-        number, mark, path, data = packet
+        number, mark, path, data, arrived = packet
         pending = True
         now = monotonic()
         try:
             decision = self._engine.process(data, now, path, self._field.read(mark))
             self._answer(number, mark, decision)
             pending = False
-            self._told(data, decision)
+            self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
         except Exception as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self.faults += 1
             self.last_fault = f"{type(error).__name__}: {error}"
             if pending:
                 decision = self._engine.give_up(data, now)
                 self._answer(number, mark, decision)
-                self._told(data, decision)
+                self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
 
     def _answer(self, number: int, mark: int, decision: Decision) -> None:
         if decision.action is Action.DROP:
@@ -122,6 +123,11 @@ class Queue:
             # NF_REPEAT: the packet meets the chain again, whose first rule keeps the mark in conntrack. A plain
             # accept would leave the chain before that rule.
             self._socket.send(self._verdict(REPEAT, number, self._field.write(mark, decision.verdict)))
+
+
+def _waited(arrived: float) -> float:
+    """Seconds since then; none where the clock has been set back."""
+    return max(0.0, time() - arrived)
 
 
 def _unheard(packet: netfilterqueue.Packet) -> None:
