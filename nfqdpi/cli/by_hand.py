@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable, table
+from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable, table
 from nfqdpi.config import Config
 
 if TYPE_CHECKING:
@@ -183,15 +183,18 @@ def _take_back(config: Config, state: State, numbers: Sequence[int]) -> None:
 
 def _tell(config: Config) -> None:
     """Have the daemon look at once. Without one, the change waits for its start."""
-    from nfqdpi.daemon.control import NotRunning, ask
+    from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
         reply = ask(config.control.socket, "by_hand")
+    except Hung as error:
+        fail(Exit.DEGRADED, f"{error}: the change is kept, and in force once it does: {RESTART}")
     except NotRunning:
         click.echo("nfqdpi: no daemon runs; it will be in force when one starts", err=True)
         return
     except PermissionError:
-        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted; it will be in force within ten seconds")
+        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted: the change is kept, and will be in force "
+                                 "within ten seconds")
     for problem in reply["problems"]:
         click.echo(f"nfqdpi: {printable(problem)}", err=True)
     if reply["problems"]:
@@ -208,7 +211,7 @@ def _state(config: Config) -> Iterator[State]:
         with as_owner(Path(config.state.directory)):
             yield State(config.state.directory)
     except PermissionError as error:
-        fail(Exit.NOT_PERMITTED, f"{error.filename}: {error.strerror}")
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except StateError as error:
         fail(Exit.DEGRADED, str(error))
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nfqdpi.kernel.privileges import Capability
 
 DEFAULT_CONFIG = Path("/etc/nfqdpi/nfqdpi.toml")
+AS_ROOT = "run it as root"
+RESTART = "systemctl restart nfqdpi mends that; nfqdpi marks and rules work meanwhile"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,8 +42,19 @@ def fail(code: Exit, *lines: str) -> NoReturn:
     sys.exit(code)
 
 
+def need_readable(path: Path) -> None:
+    """End with exit code 4 where this process may not read it; what else is wrong with it, its reader says."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        fail(Exit.NOT_PERMITTED, f"{path}: not permitted: {AS_ROOT}")
+    except OSError:
+        pass
+
+
 def config_option(command: F) -> F:
-    """``-c FILE``: hands the loaded ``Config`` to the command as ``config``; a bad one ends with exit code 2."""
+    """``-c FILE``: hands the loaded ``Config`` to the command as ``config``; a bad one ends with exit code 2, one that
+    we may not read with 4."""
 
     @click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), default=DEFAULT_CONFIG,
                   show_default=True, help="The configuration file.")
@@ -49,6 +62,7 @@ def config_option(command: F) -> F:
     def wrapped(*args: Any, config_path: Path, **kwargs: Any) -> Any:
         from nfqdpi.config import ConfigError, load  # msgspec is not needed for --help
 
+        need_readable(config_path)
         try:
             config = load(config_path, required=config_path != DEFAULT_CONFIG)
         except ConfigError as error:
@@ -93,15 +107,17 @@ def printable(text: str) -> str:
 
 
 def ask_daemon(config: Config, command: str) -> dict[str, Any]:
-    """The daemon's reply; ends with exit code 3 where none runs, 4 where we may not ask."""
-    from nfqdpi.daemon.control import NotRunning, ask
+    """The daemon's reply; ends with exit code 3 where none runs, 4 where we may not ask, 5 where it does not answer."""
+    from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
         reply = ask(config.control.socket, command)
+    except Hung as error:
+        fail(Exit.DEGRADED, f"{error}: {RESTART}")
     except NotRunning as error:
-        fail(Exit.NOT_RUNNING, str(error))
+        fail(Exit.NOT_RUNNING, f"{error}: start it by systemctl start nfqdpi, or nfqdpi run")
     except PermissionError:
-        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted; the control socket is its owner's")
+        fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted: {AS_ROOT}")
     if "error" in reply:
         fail(Exit.DEGRADED, f"the daemon says: {reply['error']}")
     return reply
@@ -127,7 +143,8 @@ def need(*capabilities: Capability) -> None:
     from nfqdpi.kernel.privileges import missing
 
     if lacking := missing(*capabilities):
-        fail(Exit.NOT_PERMITTED, f"this needs {', '.join(lacking)}: run it as root")
+        fail(Exit.NOT_PERMITTED, f"this needs {', '.join(lacking)}: {AS_ROOT}")
+
 
 @contextmanager
 def kernel_errors() -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, fail, json_option, printable
+from nfqdpi.cli.common import AS_ROOT, Exit, config_option, fail, json_option, printable
 from nfqdpi.cli.filters import filter_options
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913  one for each option
             if follow:
                 sys.stdout.flush()
     except PermissionError as error:
-        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted; run it as root")
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except EOFError as error:
         fail(Exit.DEGRADED, str(error))
     except KeyboardInterrupt:

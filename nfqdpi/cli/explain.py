@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.common import AS_ROOT, Exit, config_option, emit_json, fail, json_option, printable
 
 if TYPE_CHECKING:
     from nfqdpi.assemble import Known
@@ -51,7 +51,7 @@ def command(  # noqa: PLR0913  one for each option
     except ValueError as error:
         fail(Exit.USAGE, str(error))
     except PermissionError as error:
-        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted")
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except StateError as error:
         fail(Exit.DEGRADED, str(error))
     ruling = policy.decide(name, who)

@@ -103,7 +103,9 @@ def _names(config: Config) -> dict[str, Any]:
     from nfqdpi.daemon.control import NotRunning, ask
 
     try:
-        names: dict[str, Any] = ask(config.control.socket, "flows")["flows"]
-    except (NotRunning, PermissionError):
+        reply = ask(config.control.socket, "flows")
+    except (NotRunning, PermissionError) as error:
+        click.echo(f"nfqdpi: without names: {error}", err=True)
         return {}
+    names: dict[str, Any] = reply.get("flows", {})
     return names

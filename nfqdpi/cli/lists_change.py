@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable
 from nfqdpi.config import Config, ConfigError
 from nfqdpi.policy.formats import Format
 
@@ -139,15 +139,17 @@ def permitted() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted")
+        fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
 
 
 def _have_reloaded(config: Config) -> None:
     """Where a daemon runs, it takes the change now; where none does, at its next start."""
-    from nfqdpi.daemon.control import NotRunning, ask
+    from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
         reply = ask(config.control.socket, "reload")
+    except Hung as error:
+        fail(Exit.DEGRADED, f"{error}: {RESTART}")
     except NotRunning:
         return
     except PermissionError:

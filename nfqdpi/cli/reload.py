@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nfqdpi.cli.common import DEFAULT_CONFIG, Exit, ask_daemon, emit_json, json_option, printable
+from nfqdpi.cli.common import DEFAULT_CONFIG, Exit, ask_daemon, emit_json, json_option, need_readable, printable
 
 
 @click.command("reload")
@@ -24,6 +24,7 @@ def command(path: Path, *, as_json: bool) -> None:
     from nfqdpi.config import ConfigError, load
 
     reply: dict[str, Any]
+    need_readable(path)
     try:
         config = load(path, required=path != DEFAULT_CONFIG)
     except ConfigError as error:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -16,8 +16,10 @@ VERSION = 1
 
 _LONGEST_REQUEST = 65536  # bytes
 _PATIENCE = 10.0  # s that a client may take for its next request, or to take a reply
-_WORK = 300.0  # s that the daemon may take for a reply: a reload may have millions of names to compile
+_ANSWER = 5.0  # s for the daemon to answer at all
+_WORK = 300.0  # s that it may take for what changes the policy: a reload may have millions of names to compile
 _MOST_CLIENTS = 32
+_LONG = frozenset({"reload", "by_hand"})
 
 
 class Request(msgspec.Struct):
@@ -31,20 +33,35 @@ class NotRunning(Exception):  # noqa: N818  a state of the machine, not of the p
     """Nobody answers on the control socket."""
 
 
+class Hung(NotRunning):
+    """A daemon is there, and gives no answer."""
+
+
 def ask(path: str, command: str) -> dict[str, Any]:
-    """The reply to a command, for the command line. Raises NotRunning; PermissionError where we may not."""
+    """The reply to a command, for the command line. Raises NotRunning; Hung where a daemon is there and says nothing;
+    PermissionError where we may not."""
     if not path:
-        raise NotRunning("[control] socket is switched off")
+        raise NotRunning("[control] socket is switched off, so a daemon cannot be asked")
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(_WORK)
+            client.settimeout(_ANSWER)
             client.connect(path)
-            client.sendall(msgspec.json.encode(Request(command)) + b"\n")
-            reply: dict[str, Any] = msgspec.json.decode(client.makefile("rb").readline())
+            replies = client.makefile("rb")
+            if command in _LONG:  # whether it lives is known before it is waited for
+                _exchange(client, replies, "status")
+                client.settimeout(_WORK)
+            return _exchange(client, replies, command)
     except PermissionError:
         raise
+    except (TimeoutError, BlockingIOError) as error:  # the second: its backlog is full
+        raise Hung(f"the daemon is there and does not answer on {path}") from error
     except (OSError, msgspec.DecodeError) as error:
         raise NotRunning(f"no daemon answers on {path}") from error
+
+
+def _exchange(client: socket.socket, replies: BinaryIO, command: str) -> dict[str, Any]:
+    client.sendall(msgspec.json.encode(Request(command)) + b"\n")
+    reply: dict[str, Any] = msgspec.json.decode(replies.readline())
     return reply
 
 
