@@ -80,7 +80,8 @@ class Outcome(NamedTuple):
 class Judgement(NamedTuple):
     """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``client`` is who
     opened the flow, ``packets`` are the payload packets that reached us, ``since`` is when the unit's first byte came,
-    in ``now``'s seconds."""
+    in ``now``'s seconds, ``base`` is the sequence number of the client's first byte: with the key it tells flows
+    apart."""
 
     key: FlowKey
     client: Client
@@ -88,6 +89,7 @@ class Judgement(NamedTuple):
     classification: Classification | None
     packets: int
     since: float
+    base: int = 0
 
 
 class Decision(NamedTuple):

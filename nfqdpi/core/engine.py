@@ -362,7 +362,7 @@ def _so_far(flow: Flow, told: tuple[Judgement, ...]) -> Decision:
 
 def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:
     since = now if flow.since is None else flow.since
-    return Judgement(flow.key, flow.client, outcome, found, flow.packets, since)
+    return Judgement(flow.key, flow.client, outcome, found, flow.packets, since, flow.stream.base)
 
 
 def _reused(flow: Flow, segment: Segment, now: float) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 from functools import lru_cache
-from hashlib import blake2b
-from ipaddress import ip_address
 from typing import Literal
 
 from nfqdpi.core.decision import Judgement
@@ -14,6 +12,7 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.events.model import Client, Event, Http, Tls, VerdictPart, timestamp
 
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
+_FLOW_ID = (1 << 48) - 1
 _MOST_NAMES = 16  # of one request or hello, beside the first; honest ones have none
 
 _ACTIONS: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
@@ -29,8 +28,8 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
     attributes = found.attributes if found else {}
     made = Event(
         timestamp=timestamp(),
-        flow_id=int.from_bytes(blake2b(repr((key, judgement.since)).encode(), digest_size=6).digest(), "big"),
-        src_ip=str(ip_address(key.src)), src_port=key.sport, dest_ip=str(ip_address(key.dst)), dest_port=key.dport,
+        flow_id=hash((key, judgement.base)) & _FLOW_ID,  # keyed by the interpreter, and workers are forks of one
+        src_ip=_text(key.src), src_port=key.sport, dest_ip=_text(key.dst), dest_port=key.dport,
         proto="TCP" if key.proto == TCP else "UDP",
         app_proto=found.protocol if found else "unknown",
         in_iface=_interface_name(client.interface),
@@ -47,6 +46,10 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
     elif found and found.protocol == "http":
         made.http = Http(name[:_LONGEST_TEXT], attributes.get("method", ""), attributes.get("url", "")[:_LONGEST_TEXT])
     return made
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,8 @@ def event(name: str = "www.x.example", action: Any = "block", *, when: datetime 
           rule: str | None = "ads", mac: str = "") -> Event:
     """A TLS flow's, one packet after it began."""
     verdict = VerdictPart(action, Reason.RULE if rule else Reason.DEFAULT, rule, None, 3)
-    return Event(timestamp(when), 7, client, 40000, "198.51.100.2", 443, "TCP", "tls", "lan0", verdict, Client(mac), 1,
+    moment = when.astimezone().strftime("%Y-%m-%dT%H:%M:%S.%f%z") if when else timestamp()
+    return Event(moment, 7, client, 40000, "198.51.100.2", 443, "TCP", "tls", "lan0", verdict, Client(mac), 1,
                  900, Tls(name, "1.3"))
 
 

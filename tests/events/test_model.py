@@ -73,3 +73,10 @@ def test_an_event_in_words() -> None:
 def test_times_are_eves() -> None:
     """Microseconds, and a zone without a colon."""
     assert len(timestamp()) == len("2026-11-22T08:15:00.123456+0100")
+
+
+def test_all_events_of_a_flow_have_its_id() -> None:
+    """Each request of a kept-alive connection; the next flow on the same ports has another one."""
+    ids = [event(Judgement(KEY, Client(KEY.src), Outcome(Verdict.ACCELERATE, Reason.DEFAULT), None, 1, since, base), 1,
+                 9.0).flow_id for since, base in ((1.0, 7), (2.0, 7), (2.0, 8))]
+    assert ids[0] == ids[1] != ids[2]
