@@ -55,9 +55,12 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on: click's to end quietly
-            from nfqdpi.cli.common import Exit, fail
+            from nfqdpi.cli.common import AS_ROOT, Exit, fail
 
-            fail(Exit.DEGRADED, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            if isinstance(error, PermissionError):
+                fail(Exit.NOT_PERMITTED, f"{said}: {AS_ROOT}")
+            fail(Exit.DEGRADED, said)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

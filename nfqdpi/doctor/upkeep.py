@@ -11,7 +11,7 @@ from typing import Any
 
 from nfqdpi import assemble
 from nfqdpi.config.model import Config, DomainList
-from nfqdpi.daemon.control import NotRunning, ask
+from nfqdpi.daemon.control import Hung, NotRunning, ask
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.events.reader import siblings
 from nfqdpi.kernel import clock
@@ -20,6 +20,7 @@ from nfqdpi.lists.store import Store
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC).timestamp()  # no clock that is right says less
 _SCARCE = 16 << 20  # bytes: below this, whatever is written next may fail
 _DAY = 86400
+_RESTART = "systemctl restart nfqdpi"
 
 
 def _time(config: Config) -> Iterator[Finding]:
@@ -99,6 +100,10 @@ def _list(source: DomainList, store: Store, now: float) -> Finding:
 def _daemon(config: Config) -> Iterator[Finding]:
     try:
         status, stats = (ask(config.control.socket, command) for command in ("status", "stats"))
+    except Hung:
+        yield Finding("daemon", Level.FAIL, f"is there and does not answer on {config.control.socket}: its workers judge "
+                      "on, and nobody replaces one that hangs", _RESTART)
+        return
     except NotRunning as error:
         yield Finding("daemon", Level.OK, f"does not run ({error}): nothing is judged")
         return
@@ -111,10 +116,9 @@ def _daemon(config: Config) -> Iterator[Finding]:
 def running(status: dict[str, Any], stats: dict[str, Any]) -> Iterator[Finding]:
     """What a daemon says of itself, by its replies."""
     idle = [worker["queue"] for worker in status["workers"] if not worker["owns_queue"]]
-    restart = "systemctl restart nfqdpi"
     if idle:
         yield Finding("daemon", Level.FAIL, f"runs, pid {status['pid']}, but nobody serves queue "
-                      f"{', '.join(map(str, idle))}: its flows are not judged", restart)
+                      f"{', '.join(map(str, idle))}: its flows are not judged", _RESTART)
     else:
         yield Finding("daemon", Level.OK, f"runs, pid {status['pid']}, {len(status['workers'])} workers")
     for trouble in status["troubles"]:

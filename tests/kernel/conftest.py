@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -57,3 +60,31 @@ def gateway(lab: Lab) -> Iterator[Callable[..., Daemon]]:
     """``gateway(config_text, back_end="")``: the daemon, judging the lab's traffic until the test ends."""
     with ExitStack() as running:
         yield lambda config_text, back_end="": running.enter_context(daemon(lab, config_text, back_end))
+
+
+# A Python in root's home directory is nobody else's: for these tests everybody may pass through there.
+_OPEN = """\
+#!/bin/sh
+exec unshare --mount sh -euc '
+    mount --bind {base} {here}
+    mount --types tmpfs --options mode=755 tmpfs {closed}
+    mkdir -p {base}
+    mount --bind {here} {base}
+    exec {python} "$@"
+' sh "$@"
+"""
+
+
+@pytest.fixture
+def python(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Python for any user, which everything that is started is given."""
+    base = Path(sys.base_prefix)
+    closed = next((parent for parent in reversed(base.parents) if not parent.stat().st_mode & stat.S_IXOTH), None)
+    with TemporaryDirectory() as directory:
+        if closed:
+            wrapper, here = Path(directory, "python"), Path(directory, "base")
+            here.mkdir()
+            wrapper.write_text(_OPEN.format(base=base, here=here, closed=closed, python=sys.executable))
+            wrapper.chmod(0o755)
+            monkeypatch.setattr(sys, "executable", str(wrapper))
+        yield sys.executable

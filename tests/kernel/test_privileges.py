@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,34 +22,6 @@ from tests.kernel.test_supervision import supervisor, visit, workers
 TWO = f"{1 << 12 | 1 << 13:016x}"  # CAP_NET_ADMIN, CAP_NET_RAW
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 USER = "nobody"
-
-
-# A Python in root's home directory is nobody else's: for these tests everybody may pass through there.
-_OPEN = """\
-#!/bin/sh
-exec unshare --mount sh -euc '
-    mount --bind {base} {here}
-    mount --types tmpfs --options mode=755 tmpfs {closed}
-    mkdir -p {base}
-    mount --bind {here} {base}
-    exec {python} "$@"
-' sh "$@"
-"""
-
-
-@pytest.fixture
-def python(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A Python for any user, which everything that is started is given."""
-    base = Path(sys.base_prefix)
-    closed = next((parent for parent in reversed(base.parents) if not parent.stat().st_mode & stat.S_IXOTH), None)
-    with TemporaryDirectory() as directory:
-        if closed:
-            wrapper, here = Path(directory, "python"), Path(directory, "base")
-            here.mkdir()
-            wrapper.write_text(_OPEN.format(base=base, here=here, closed=closed, python=sys.executable))
-            wrapper.chmod(0o755)
-            monkeypatch.setattr(sys, "executable", str(wrapper))
-        yield sys.executable
 
 
 def own(lab: Lab, user: str) -> str:
