@@ -114,6 +114,27 @@ class SyslogTarget(str):
         return cls(found[0])
 
 
+class Listen(str):
+    """An address and a port to listen on, "127.0.0.1:9477" or "[::1]:9477"; "" is none."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Listen:
+        found = re.fullmatch(r"|(?:([0-9.]+)|\[([^]]+)\]):([0-9]{1,5})", value) if isinstance(value, str) else None
+        if found is None or int(found[3] or 1) not in range(1, 65536):
+            raise ValueError('expected an address and a port such as "127.0.0.1:9477" or "[::1]:9477"')
+        if found[3]:
+            ipaddress.IPv4Address(found[1]) if found[1] else ipaddress.IPv6Address(found[2])
+        return cls(found[0])
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Address and port."""
+        address, _, port = self.rpartition(":")
+        return address.strip("[]"), int(port)
+
+
 class Queue(Struct, frozen=True):
     """Which packets are queued, and to whom."""
 
@@ -258,6 +279,12 @@ class Control(Struct, frozen=True):
     socket: SocketPath = "/run/nfqdpi/control.sock"
 
 
+class Metrics(Struct, frozen=True):
+    """Where Prometheus reads the counters: without a password, so not where clients can reach it."""
+
+    listen: Listen = Listen("127.0.0.1:9477")
+
+
 class Service(Struct, frozen=True):
     """Who the daemon is, when root has started it: "" stays root, without root's capabilities."""
 
@@ -280,6 +307,7 @@ class Config(Struct, frozen=True):
     rule: tuple[Rule, ...] = ()
     events: Events = Events()
     control: Control = Control()
+    metrics: Metrics = Metrics()
     service: Service = Service()
 
     @property

@@ -22,12 +22,15 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
+from nfqdpi.daemon.exposition import Snapshot, exposition
 from nfqdpi.daemon.governor import Governor
+from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.rules import ruleset
+from nfqdpi.daemon.tally import Tallies
 from nfqdpi.events.model import Event
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
@@ -47,14 +50,18 @@ class Supervisor:
         self._pool = Pool(config, self._take_lines, say)
         self._record = Record(config.field)
         self._domains = Domains()
+        self._tallies = Tallies()
         self._governor = Governor(config, self._record, read=read, govern=self._pool.govern, say=say)
         self._reloads: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.json.Decoder(Event)
         self._started = monotonic()
         self._control = Control(config.control.socket, {
             "status": self._status, "stats": self._stats, "flows": self._flows, "domains": self._domains.read,
+            "top": self._tallies.read,
             "reload": self._governor.reload, "by_hand": self._governor.by_hand,
         })
+        self._metrics = Metrics(config.metrics.listen,
+                                lambda: exposition(Snapshot(self._status(), self._stats(), self._tallies)))
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 opens the event file anew. Raises PolicyError, PoolError,
@@ -73,6 +80,9 @@ class Supervisor:
                 await self._pool.start(self._governor.makings)
             undo.callback(self._control.stop)
             await self._control.start()
+            undo.callback(self._metrics.stop)
+            if trouble := await self._metrics.start():
+                self._say(trouble)
             if older := settle_older_flows(self._config):
                 self._say(f"{older} flows are older than we are: {self._config.inspect.on_start}")
             if self._with_rules:
@@ -131,6 +141,7 @@ class Supervisor:
             event = self._decoder.decode(line)
             self._record.remember(event)
             self._domains.add(next(iter(event.names), None), event.verdict.action)
+            self._tallies.add(event)
             if self._wanted(event):
                 wanted += line
         if wanted:

@@ -1,0 +1,73 @@
+"""Verdicts counted by what they were about: a name, a client, a rule, a protocol."""
+
+from __future__ import annotations
+
+from collections import Counter
+from heapq import nlargest
+from time import time
+from typing import Any
+
+from nfqdpi.events.model import Event
+
+# What verdicts are counted by, and how many of each are kept; twice as many for a while, some 2 MB in all. A protocol
+# is a classifier's: what its plugin says that it reads.
+_KEPT = {"name": 1024, "client": 1024, "rule": 256, "protocol": 32}
+KINDS = tuple(_KEPT)
+ACTIONS = ("accelerate", "block", "inspect")
+
+
+class Tally:
+    """Counts of actions for the keys that are met most, however many there are.
+
+    A key in the upper half is never forgotten. One that has been, and comes back, begins anew: a count is never too
+    high, and what was forgotten is in ``others``.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self.others: Counter[str] = Counter()
+        self._kept = kept
+        self._counts: dict[str, Counter[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def add(self, key: str, action: str) -> None:
+        """Count one verdict."""
+        counts = self._counts.get(key)
+        if counts is None:
+            if len(self._counts) >= 2 * self._kept:
+                self._forget()
+            counts = self._counts[key] = Counter()
+        counts[action] += 1
+
+    def most(self) -> list[tuple[str, Counter[str]]]:
+        """Those that are kept, most verdicts first."""
+        return nlargest(self._kept, self._counts.items(), key=lambda item: item[1].total())
+
+    def _forget(self) -> None:
+        kept = dict(self.most())
+        for key in self._counts.keys() - kept.keys():
+            self.others += self._counts[key]
+        self._counts = kept
+
+
+class Tallies:
+    """A tally of each kind."""
+
+    def __init__(self) -> None:
+        self._tallies = {kind: Tally(kept) for kind, kept in _KEPT.items()}
+
+    def __getitem__(self, kind: str) -> Tally:
+        return self._tallies[kind]
+
+    def add(self, event: Event) -> None:
+        """Count one verdict, under what it has: a name and a rule need not be."""
+        for kind, key in (("name", next(iter(event.names), None)), ("client", event.src_ip),
+                          ("rule", event.verdict.rule), ("protocol", event.app_proto)):
+            if key is not None:
+                self._tallies[kind].add(key, event.verdict.action)
+
+    def read(self) -> dict[str, Any]:
+        """For the control socket: rows of each kind, most verdicts first."""
+        return {"time": time(), **{kind: [{kind: key, **counts} for key, counts in tally.most()]
+                                   for kind, tally in self._tallies.items()}}

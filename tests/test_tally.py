@@ -1,0 +1,47 @@
+"""Verdicts by name, client, rule and protocol, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfqdpi.daemon.tally import KINDS, Tallies, Tally
+from tests.events.samples import event
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["accelerate", "block"])), max_size=300))
+def test_memory_is_bounded_and_nothing_is_lost(verdicts: list[tuple[int, str]]) -> None:
+    """Whatever keys come: at most twice as many as are kept, no count too high, and every verdict in one."""
+    tally, truth = Tally(kept=4), Counter[tuple[str, str]]()
+    for number, action in verdicts:
+        key = f"k{number}" if number < 25 else "often"
+        tally.add(key, action)
+        truth[key, action] += 1
+        assert len(tally) <= 8
+    told = sum(tally._counts.values(), Counter[str]()) + tally.others
+    assert told.total() == len(verdicts)
+    assert all(counts[action] <= truth[key, action] for key, counts in tally._counts.items() for action in counts)
+
+
+def test_what_is_met_most_is_kept() -> None:
+    """A flood of keys that are met once does not push the others out."""
+    tally = Tally(kept=10)
+    for n in range(5000):
+        tally.add(f"flood{n}", "block")
+        tally.add("much", "accelerate")
+    assert tally.most()[0] == ("much", {"accelerate": 5000})
+
+
+def test_a_verdict_counts_under_all_that_it_has() -> None:
+    """Name, client, rule and protocol, a row each; one without a rule is no rule's."""
+    tallies = Tallies()
+    tallies.add(event("a.example"))
+    tallies.add(event("b.example", "accelerate", rule=None))
+    told = tallies.read()
+    assert {kind: told[kind] for kind in KINDS} == {
+        "name": [{"name": "a.example", "block": 1}, {"name": "b.example", "accelerate": 1}],
+        "client": [{"client": "10.0.0.1", "block": 1, "accelerate": 1}],
+        "rule": [{"rule": "ads", "block": 1}],
+        "protocol": [{"protocol": "tls", "block": 1, "accelerate": 1}]}
