@@ -80,15 +80,15 @@ class Supervisor:
                 await self._pool.start(self._governor.makings)
             undo.callback(self._control.stop)
             await self._control.start()
-            undo.callback(self._metrics.stop)
-            if trouble := await self._metrics.start():
-                self._say(trouble)
             if older := settle_older_flows(self._config):
                 self._say(f"{older} flows are older than we are: {self._config.inspect.on_start}")
             if self._with_rules:
                 self._refuse_others_rules()
                 undo.callback(firewall.remove)
                 firewall.install(ruleset(self._config))
+            undo.callback(self._metrics.stop)
+            if trouble := await self._metrics.start():
+                self._say(trouble)
             first, last = self._pool.places[0].number, self._pool.places[-1].number
             self._say(f"ready: version {__version__}, pid {os.getpid()}, {self._config.inspect.mode} mode, "
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
