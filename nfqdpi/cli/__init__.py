@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from importlib import import_module
 from typing import Any
 
@@ -69,5 +70,9 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nfqdpi")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Name-based control of web connections on a Linux router."""
+    from nfqdpi.cli.terminal import colour
+
+    ctx.color = colour(os.environ)

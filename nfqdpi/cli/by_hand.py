@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import click
 
 from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable, table
+from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ _for_option = click.option("--for", "seconds", metavar="TIME", callback=_seconds
 @config_option
 @_whose
 def block(config: Config, name: str | None, seconds: float | None, whose: Whose, *, everybody: bool) -> None:
-    """Block NAME (with all below it; =NAME that name alone), or without it everything, for a client or a group."""
+    """Block NAME (with all below it; =NAME that name alone), or without it everything, for a client or a group.
+
+    Example: nfqdpi block video.example --group kids --for 2h
+    """
     if name is None and whose == EVERYBODY and not everybody:
         fail(Exit.USAGE, "this would block everything for everybody; say a name, --client, --group or --all")
     _change(config, "block", name, whose, seconds)
@@ -95,7 +99,10 @@ def block(config: Config, name: str | None, seconds: float | None, whose: Whose,
 @config_option
 @_whose
 def allow(config: Config, name: str, seconds: float | None, whose: Whose) -> None:
-    """Let NAME pass (with all below it; =NAME that name alone), whatever rules say."""
+    """Let NAME pass (with all below it; =NAME that name alone), whatever rules say.
+
+    Example: nfqdpi allow homework.example --client tablet
+    """
     _change(config, "allow", name, whose, seconds)
 
 
@@ -104,7 +111,10 @@ def allow(config: Config, name: str, seconds: float | None, whose: Whose) -> Non
 @config_option
 @_whose
 def pause(config: Config, seconds: float | None, whose: Whose) -> None:
-    """Let everything pass: for everybody, for a client, or for a group."""
+    """Let everything pass: for everybody, for a client, or for a group.
+
+    Example: nfqdpi pause --for 10m
+    """
     _change(config, "allow", None, whose, seconds)
 
 
@@ -112,7 +122,10 @@ def pause(config: Config, seconds: float | None, whose: Whose) -> None:
 @config_option
 @_whose
 def resume(config: Config, whose: Whose) -> None:
-    """End a pause: that of a client or of a group, or all. Exit 1: there is none."""
+    """End a pause: that of a client or of a group, or all. Exit 1: there is none.
+
+    Example: nfqdpi resume
+    """
     with _state(config) as state:
         pauses = [change.id for change in state.overrides(time.time())
                   if change.action == "allow" and change.pattern is None
@@ -131,7 +144,10 @@ def overrides() -> None:
 @config_option
 @json_option
 def ls(config: Config, *, as_json: bool) -> None:
-    """One row a change: what, for whom, and when it ends. The latest made wins over earlier ones."""
+    """One row a change: what, for whom, and when it ends. The latest made wins over earlier ones.
+
+    Example: nfqdpi overrides ls
+    """
     with _state(config) as state:
         changes = state.overrides(time.time())
     if as_json:
@@ -148,7 +164,10 @@ def ls(config: Config, *, as_json: bool) -> None:
 @click.argument("numbers", metavar="ID...", type=int, nargs=-1, required=True)
 @config_option
 def rm(config: Config, numbers: tuple[int, ...]) -> None:
-    """Take changes back, by their numbers. Exit 1: there is none with such a number."""
+    """Take changes back, by their numbers. Exit 1: there is none with such a number.
+
+    Example: nfqdpi overrides rm 3
+    """
     with _state(config) as state:
         known = {change.id for change in state.overrides(time.time())}
         if missing := sorted(set(numbers) - known):
@@ -186,7 +205,8 @@ def _tell(config: Config) -> None:
     from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
-        reply = ask(config.control.socket, "by_hand")
+        with busy("waiting for the daemon"):
+            reply = ask(config.control.socket, "by_hand")
     except Hung as error:
         fail(Exit.DEGRADED, f"{error}: the change is kept, and in force once it does: {RESTART}")
     except NotRunning:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 import click
 import msgspec
 
+from nfqdpi.cli.terminal import busy, cut, fitted
+
 if TYPE_CHECKING:
     from nfqdpi.config import Config
     from nfqdpi.kernel.privileges import Capability
@@ -111,7 +113,8 @@ def ask_daemon(config: Config, command: str) -> dict[str, Any]:
     from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
-        reply = ask(config.control.socket, command)
+        with busy("waiting for the daemon"):
+            reply = ask(config.control.socket, command)
     except Hung as error:
         fail(Exit.DEGRADED, f"{error}: {RESTART}")
     except NotRunning as error:
@@ -124,12 +127,16 @@ def ask_daemon(config: Config, command: str) -> dict[str, Any]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """An aligned table on stdout; numbers to the right."""
+    """An aligned table on stdout; numbers to the right. On a terminal it is as wide as that, and long cells are cut."""
     cells = [_texts(row) for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    wanted = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = fitted(wanted, gap=2)
+    if widths != wanted:
+        cells = [list(map(cut, row, widths)) for row in cells]
     right = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
     line = "  ".join(f"{{:{'>' if r else '<'}{width}}}" for width, r in zip(widths, right, strict=True))
-    click.echo("\n".join(line.format(*row).rstrip() for row in cells))
+    head, *body = (line.format(*row).rstrip() for row in cells)
+    click.echo("\n".join([click.style(head, bold=True), *body]))
 
 
 def _texts(row: Sequence[object]) -> list[str]:

@@ -18,7 +18,10 @@ def command() -> None:
 @config_option
 @json_option
 def check(config: Config, *, as_json: bool) -> None:
-    """Exit 0: the configuration is right. 2: every problem on stderr, with file, line, key and reason."""
+    """Exit 0: the configuration is right. 2: every problem on stderr, with file, line, key and reason.
+
+    Example: nfqdpi config check -c ./nfqdpi.toml
+    """
     summary = {"ok": True, "rules": len(config.rule), "groups": len(config.group), "mode": config.inspect.mode}
     if as_json:
         emit_json(summary)
@@ -30,7 +33,10 @@ def check(config: Config, *, as_json: bool) -> None:
 @config_option
 @json_option
 def show(config: Config, *, as_json: bool) -> None:
-    """The whole configuration, defaults included."""
+    """The whole configuration, defaults included.
+
+    Example: nfqdpi config show
+    """
     settings = {key: value for key, value in msgspec.to_builtins(config, enc_hook=str).items() if value != ()}
     if as_json:
         emit_json(settings)

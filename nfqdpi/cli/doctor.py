@@ -13,6 +13,8 @@ from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option,
 if TYPE_CHECKING:
     from nfqdpi.config import Config
 
+_COLOURS = {"FAIL": "red", "WARN": "yellow"}
+
 
 @click.command("doctor")
 @config_option
@@ -35,7 +37,8 @@ def command(config: Config, fix: bool, as_json: bool) -> None:
         if as_json:
             emit_json(finding)
             continue
-        click.echo(f"{finding.level:<5} {finding.name:<26} {printable(finding.meaning)}")
+        level = click.style(f"{finding.level:<5}", fg=_COLOURS.get(finding.level.name))
+        click.echo(f"{level} {finding.name:<26} {printable(finding.meaning)}")
         if finding.remedy:
             click.echo(f"{'':<32} mend: {printable(finding.remedy)}")
     sys.exit(Exit.DEGRADED if failed else Exit.OK)

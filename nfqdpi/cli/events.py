@@ -105,7 +105,8 @@ def _show(read: Read) -> None:
     name = ", ".join(line.names) or f"({line.app_proto})"
     why = f"rule {verdict.rule}" if verdict.rule is not None else str(verdict.reason)
     why += f", list {verdict.list}" if verdict.list is not None else ""
-    click.echo(f"{when}  {verdict.action:<10}  {line.src_ip:<15}  {printable(name):<40}  {printable(why)}")
+    action = click.style(f"{verdict.action:<10}", fg="red" if verdict.action == "block" else None)
+    click.echo(f"{when}  {action}  {line.src_ip:<15}  {printable(name):<40}  {printable(why)}")
 
 
 def _show_json(read: Read) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from nfqdpi.cli.common import AS_ROOT, Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.terminal import busy
 
 if TYPE_CHECKING:
     from nfqdpi.assemble import Known
@@ -36,7 +37,10 @@ def command(  # noqa: PLR0913  one for each option
     config: Config, name: str, *, client: str, mac: str | None, interface: str | None, at: str | None, as_json: bool,
 ) -> None:
     """Would NAME pass? Every rule that is passed over, why, and the one that decides. Exit 0: yes, 1: it would be
-    blocked."""
+    blocked.
+
+    Example: nfqdpi explain www.video.example --client 192.168.1.70 --at 21:30
+    """
     from nfqdpi import assemble
     from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.policy.suffixes import registrable
@@ -46,7 +50,7 @@ def command(  # noqa: PLR0913  one for each option
     now = _time(at, assemble.time_zone(config))
     try:
         who = _client(client, mac, interface, assemble.known_clients(config))
-        with as_owner(Path(config.state.directory)):
+        with busy("compiling the lists"), as_owner(Path(config.state.directory)):
             policy = assemble.current(config, now)
     except ValueError as error:
         fail(Exit.USAGE, str(error))
@@ -103,7 +107,8 @@ def _print(told: dict[str, Any]) -> None:
     elif told["pattern"]:
         by += f" (pattern {told['pattern']})"
     domain = f" [{printable(told['domain'])}]" if told["domain"] != told["name"] else ""
-    click.echo(f"{printable(told['name'])}{domain}: {told['verdict']} by {by}")
+    verdict = click.style(told["verdict"], fg="red" if told["verdict"].startswith("block") else "green")
+    click.echo(f"{printable(told['name'])}{domain}: {verdict} by {by}")
 
 
 def _name(written: str) -> str:

@@ -35,7 +35,10 @@ def command() -> None:
 @_file
 @_output
 def pihole(file: Path, output: Path | None) -> None:
-    """Pi-hole: FILE is an archive of Teleporter (version 5 or 6), or gravity.db."""
+    """Pi-hole: FILE is an archive of Teleporter (version 5 or 6), or gravity.db.
+
+    Example: nfqdpi import pihole teleporter.zip -o /etc/nfqdpi/conf.d/imported.toml
+    """
     from nfqdpi.importers import pihole as importer
 
     _import(file, output, partial(importer.convert, file))
@@ -47,7 +50,10 @@ def pihole(file: Path, output: Path | None) -> None:
               help="A list of the names of a blocked service: a URL, or a path that begins with /.")
 @_output
 def adguard(file: Path, services: tuple[str, ...], output: Path | None) -> None:
-    """AdGuard Home: FILE is AdGuardHome.yaml."""
+    """AdGuard Home: FILE is AdGuardHome.yaml.
+
+    Example: nfqdpi import adguard AdGuardHome.yaml --service youtube=/etc/nfqdpi/youtube.txt
+    """
     from nfqdpi.importers import adguard as importer
 
     _import(file, output, partial(importer.convert, file, _mapping("--service", services)))
@@ -60,7 +66,10 @@ def adguard(file: Path, services: tuple[str, ...], output: Path | None) -> None:
 @click.option("--table", metavar="NAME", help="Take the rows of this policy table, where there are several.")
 @_output
 def opensync(file: Path, categories: tuple[str, ...], table: str | None, output: Path | None) -> None:
-    """OpenSync: FILE has rows of FSM_Policy as JSON, as ovsh and ovsdb-client write them."""
+    """OpenSync: FILE has rows of FSM_Policy as JSON, as ovsh and ovsdb-client write them.
+
+    Example: nfqdpi import opensync policy.json --category 12=https://lists.example/games.txt
+    """
     from nfqdpi.importers import opensync as importer
 
     sources = _mapping("--category", categories)

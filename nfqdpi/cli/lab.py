@@ -28,6 +28,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """Build client, gateway and server, try every case, and compare what is seen with what is expected.
 
     Exit: 0 all agree, 1 something does not, 4 not root, 5 a program is missing or the lab cannot be built.
+
+    Example: nfqdpi lab
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -40,7 +42,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 @command.command()
 def up() -> None:
-    """Build the lab, start the daemon, and leave it standing; an earlier one is replaced."""
+    """Build the lab, start the daemon, and leave it standing; an earlier one is replaced.
+
+    Example: nfqdpi lab up
+    """
     from nfqdpi.lab.cases import NAMES
     from nfqdpi.lab.daemon import Daemon
     from nfqdpi.lab.network import Lab
@@ -56,7 +61,10 @@ def up() -> None:
 
 @command.command()
 def down() -> None:
-    """Take down what `up` left standing."""
+    """Take down what `up` left standing.
+
+    Example: nfqdpi lab down
+    """
     from nfqdpi.lab import claim
 
     with _lab_errors():

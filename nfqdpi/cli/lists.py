@@ -12,6 +12,7 @@ import click
 
 from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, printable, table
 from nfqdpi.cli.lists_change import add, format_option, permitted, rm, update
+from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ for changing in (update, add, rm):
 @config_option
 @json_option
 def ls(config: Config, *, as_json: bool) -> None:
-    """One row a list: its source, what is in it, how old it is, and when it is due."""
+    """One row a list: its source, what is in it, how old it is, and when it is due.
+
+    Example: nfqdpi lists ls
+    """
     with permitted():
         rows = [_row(source, config, time.time()) for source in config.list]
     if as_json:
@@ -82,14 +86,18 @@ def _span(seconds: object) -> str:
 @json_option
 def check(config: Config, what: str, form: str, *, as_json: bool) -> None:
     """Read a file, or the stored version of a list by its name, and show each line that is refused. Exit 1: some
-    were."""
+    were.
+
+    Example: nfqdpi lists check ./ads.txt
+    """
     from nfqdpi.policy import formats
 
     text, stored_form = _text_of(what, config)
     found = formats.Format(form) if form != "auto" else stored_form or formats.detect(text)
     if found is None:
         fail(Exit.NO, f"{what}: it is empty or in none of the formats")
-    parsed = formats.read(text, found)
+    with busy(f"reading {what}"):
+        parsed = formats.read(text, found)
     if as_json:
         emit_json({"format": found, "names": _counts(parsed.blocked), "exceptions": _counts(parsed.excepted),
                    "refused": parsed.refused})

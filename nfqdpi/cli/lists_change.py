@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config, ConfigError
 from nfqdpi.policy.formats import Format
 
@@ -30,7 +31,10 @@ format_option = click.option("--format", "form", type=click.Choice(["auto", *map
 @json_option
 def update(config: Config, names: tuple[str, ...], *, as_json: bool) -> None:
     """Ask the sources now (of all lists, or of these) and have the daemon take what is new. Exit 1: a new version was
-    refused, or did not come; the old one stays."""
+    refused, or did not come; the old one stays.
+
+    Example: nfqdpi lists update ads
+    """
     if unknown := set(names) - {source.name for source in config.list}:
         fail(Exit.USAGE, *(f"no list is named {name!r}" for name in sorted(unknown)))
     if not config.list:
@@ -82,7 +86,10 @@ def _tell(result: Result) -> None:
 @config_option
 def add(config: Config, name: str, source: str, form: str) -> None:
     """Write a list into conf.d/lists.toml beside the configuration, and fetch it. Exit 1: it is configured now, but
-    there is nothing that could be used."""
+    there is nothing that could be used.
+
+    Example: nfqdpi lists add ads https://lists.example/ads.txt
+    """
     from nfqdpi.lists import entries
 
     is_url = source.lower().startswith(("http://", "https://"))
@@ -101,7 +108,10 @@ def add(config: Config, name: str, source: str, form: str) -> None:
 @click.argument("name")
 @config_option
 def rm(config: Config, name: str) -> None:
-    """Take a list that 'lists add' has added out again, with what is stored of it."""
+    """Take a list that 'lists add' has added out again, with what is stored of it.
+
+    Example: nfqdpi lists rm ads
+    """
     from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.lists import entries
     from nfqdpi.lists.store import Store
@@ -147,7 +157,8 @@ def _have_reloaded(config: Config) -> None:
     from nfqdpi.daemon.control import Hung, NotRunning, ask
 
     try:
-        reply = ask(config.control.socket, "reload")
+        with busy("the daemon takes it"):
+            reply = ask(config.control.socket, "reload")
     except Hung as error:
         fail(Exit.DEGRADED, f"{error}: {RESTART}")
     except NotRunning:

@@ -17,7 +17,10 @@ def command() -> None:
 @config_option
 @json_option
 def ls(config: Config, *, as_json: bool) -> None:
-    """Name, protocol, version and the most bytes that each will look at."""
+    """Name, protocol, version and the most bytes that each will look at.
+
+    Example: nfqdpi plugins ls
+    """
     from nfqdpi import plugins
 
     try:

@@ -20,6 +20,8 @@ def command(path: Path, *, as_json: bool) -> None:
 
     Exit 0: it is in force. 1: it is wrong, each problem on stderr with file, line, key and reason, and what was in
     force stays.
+
+    Example: nfqdpi reload
     """
     from nfqdpi.config import ConfigError, load
 

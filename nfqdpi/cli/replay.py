@@ -32,6 +32,8 @@ def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) 
 
     Every TCP flow is looked at, whatever its port. A flow has the name that it was first judged by, and the verdict
     that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
+
+    Example: nfqdpi replay capture.pcap --simulate no_name
     """
     from nfqdpi.plugins import PluginError
     from nfqdpi.replay.jobs import Output, Settings, replay

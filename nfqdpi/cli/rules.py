@@ -33,7 +33,10 @@ def command() -> None:
 @click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IPv4 or IPv6.")
 @json_option
 def render_(config: Config, family: Literal["4", "6"], as_json: bool) -> None:
-    """Print the rules as iptables-restore or ip6tables-restore reads them with --noflush."""
+    """Print the rules as iptables-restore or ip6tables-restore reads them with --noflush.
+
+    Example: nfqdpi rules render --family 6
+    """
     text = render(_wanted(config), 4 if family == "4" else 6)
     if as_json:
         emit_json({"family": int(family), "rules": text})
@@ -44,7 +47,10 @@ def render_(config: Config, family: Literal["4", "6"], as_json: bool) -> None:
 @command.command()
 @config_option
 def install(config: Config) -> None:
-    """Put the rules in place, instead of any older ones of nfqdpi."""
+    """Put the rules in place, instead of any older ones of nfqdpi.
+
+    Example: nfqdpi rules install
+    """
     need(*_IPTABLES)
     try:
         firewall.install(_wanted(config))
@@ -55,7 +61,10 @@ def install(config: Config) -> None:
 @command.command()
 @click.option("-c", "--config", metavar="FILE", expose_value=False, help="Not read: no broken file keeps rules.")
 def remove() -> None:
-    """Take every rule of nfqdpi away, whatever configuration it came from."""
+    """Take every rule of nfqdpi away, whatever configuration it came from.
+
+    Example: nfqdpi rules remove
+    """
     need(*_IPTABLES)
     try:
         firewall.remove()
@@ -67,7 +76,10 @@ def remove() -> None:
 @config_option
 @json_option
 def check(config: Config, as_json: bool) -> None:
-    """Compare the rules in the kernel with the configuration. Exit: 0 the same, 1 not."""
+    """Compare the rules in the kernel with the configuration. Exit: 0 the same, 1 not.
+
+    Example: nfqdpi rules check
+    """
     need(*_IPTABLES, Capability.CAP_SYS_ADMIN)
     try:
         differences = firewall.check(_wanted(config))

@@ -20,7 +20,10 @@ from nfqdpi.config import Config
 def command(config: Config, *, no_rules: bool) -> None:
     """Run the gateway in this network namespace until SIGTERM: workers, then rules, then "ready" on stderr.
 
-    SIGHUP reloads the configuration."""
+    SIGHUP reloads the configuration.
+
+    Example: nfqdpi run -c ./nfqdpi.toml
+    """
     from nfqdpi.config import load
     from nfqdpi.daemon.governor import PolicyError
     from nfqdpi.daemon.pool import PoolError

@@ -16,7 +16,10 @@ _ACTIONS = ("accelerate", "block", "inspect")
               help="Verdicts by registrable domain instead: the N (20) that were met most.")
 @json_option
 def command(config: Config, *, domains: int | None, as_json: bool) -> None:
-    """Packets, verdicts and reasons since the daemon started, over all workers, and the kernel's queue counters."""
+    """Packets, verdicts and reasons since the daemon started, over all workers, and the kernel's queue counters.
+
+    Example: nfqdpi stats --domains 50
+    """
     if domains is not None:
         _show_domains(config, domains, as_json=as_json)
         return

@@ -15,7 +15,10 @@ from nfqdpi.config import Config
 @config_option
 @json_option
 def command(config: Config, *, as_json: bool) -> None:
-    """Exit 0: traffic is judged. 3: no daemon. 5: it runs, but something is missing."""
+    """Exit 0: traffic is judged. 3: no daemon. 5: it runs, but something is missing.
+
+    Example: nfqdpi status --json
+    """
     status = ask_daemon(config, "status")
     problems = _problems(config, status)
     if as_json:

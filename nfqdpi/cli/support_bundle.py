@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option
+from nfqdpi.cli.terminal import busy
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
@@ -29,7 +30,8 @@ def command(config: Config, output: Path | None, *, as_json: bool) -> None:
 
     path = output or Path(f"nfqdpi-support-{datetime.now():%Y%m%d-%H%M%S}.tar.gz")
     try:
-        names = write(config, path)
+        with busy("gathering"):
+            names = write(config, path)
     except FileExistsError:
         fail(Exit.NO, f"{path} is there already; another name by -o")
     except PermissionError:

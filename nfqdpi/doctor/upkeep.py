@@ -101,8 +101,8 @@ def _daemon(config: Config) -> Iterator[Finding]:
     try:
         status, stats = (ask(config.control.socket, command) for command in ("status", "stats"))
     except Hung:
-        yield Finding("daemon", Level.FAIL, f"is there and does not answer on {config.control.socket}: its workers judge "
-                      "on, and nobody replaces one that hangs", _RESTART)
+        yield Finding("daemon", Level.FAIL, f"is there and does not answer on {config.control.socket}: its workers "
+                      "judge on, and nobody replaces one that hangs", _RESTART)
         return
     except NotRunning as error:
         yield Finding("daemon", Level.OK, f"does not run ({error}): nothing is judged")

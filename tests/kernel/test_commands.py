@@ -6,17 +6,16 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, groupby
 from struct import pack
 from subprocess import CompletedProcess
 
-import click
 import pytest
 
 from nfqdpi.cli import main
 from nfqdpi.lab.network import Lab
+from tests.cli.test_help import leaves
 from tests.kernel.daily import Gateway, config
 from tests.kernel.test_supervision import supervisor
 
@@ -78,20 +77,6 @@ def table() -> dict[str, dict[str, str]]:
     return {command: dict(zip(STATES, codes, strict=True)) for command, *codes in rows}
 
 
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command that does something."""
-    if isinstance(command, click.Group):
-        if command.invoke_without_command:
-            yield " ".join(path)
-        ctx = click.Context(command)
-        for name in command.list_commands(ctx):
-            below = command.get_command(ctx, name)
-            assert below is not None
-            yield from leaves(below, (*path, name))
-    else:
-        yield " ".join(path)
-
-
 def call(lab: Lab, command: str, state: str) -> CompletedProcess[str]:
     program = ["-c", NOBODY] if state == "nobody" else ["-m", "nfqdpi"]
     words = shlex.split(command.format(here=lab.state))
@@ -123,7 +108,7 @@ def answers(done: CompletedProcess[str]) -> bool:
 
 def test_none_is_forgotten() -> None:
     """The table has each command."""
-    for leaf in leaves(main):
+    for leaf, _ in leaves(main):
         assert any(row == leaf or row.startswith(f"{leaf} ") for row in table()), leaf
 
 
