@@ -17,41 +17,43 @@ Timestamp = Annotated[str, Meta(
     description="Local time, as EVE writes it: 2026-11-22T08:15:00.123456+0100",
     extra_json_schema={"pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d{4}$"})]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+ClientPort = Annotated[Port, Meta(description="The client's")]
+ServerPort = Annotated[Port, Meta(description="The server's, behind any DNAT")]
 Count = Annotated[int, Meta(ge=0)]
 
 
 class Tls(Struct, omit_defaults=True):
     """EVE's ``tls``."""
 
-    sni: str = ""
-    version: str = ""
-    alpn: str = ""
-    ja4: str = ""
-    ech: str = ""
+    sni: Annotated[str, Meta(description="The server name")] = ""
+    version: Annotated[str, Meta(description="The newest that the client offers: 1.3")] = ""
+    alpn: Annotated[str, Meta(description="The protocols that it offers, with commas between them: h2,http/1.1")] = ""
+    ja4: Annotated[str, Meta(description="JA4, the fingerprint of the client's program")] = ""
+    ech: Annotated[str, Meta(description='"outer" where an encrypted hello with another name may lie within')] = ""
 
 
 class Http(Struct, omit_defaults=True):
     """EVE's ``http``."""
 
-    hostname: str = ""
-    http_method: str = ""
-    url: str = ""
+    hostname: Annotated[str, Meta(description="The Host, without a port")] = ""
+    http_method: Annotated[str, Meta(description="As the client wrote it")] = ""
+    url: Annotated[str, Meta(description="As the client wrote it, up to 1024 characters")] = ""
 
 
 class VerdictPart(Struct):
     """What was decided, and why; ``rule`` is null where none spoke, ``list`` where the rule names none."""
 
-    action: Literal["inspect", "accelerate", "block"]
-    reason: Reason
-    rule: str | None
-    list: str | None
+    action: Annotated[Literal["inspect", "accelerate", "block"], Meta(description="What was decided")]
+    reason: Annotated[Reason, Meta(description="Why")]
+    rule: Annotated[str | None, Meta(description="The rule that decided, or null")]
+    list: Annotated[str | None, Meta(description="The list in which that rule found the name, or null")]
     mark: Annotated[int, Meta(ge=0, le=0xFFFFFFFF, description="Our field of the conntrack mark, all other bits 0")]
 
 
 class Client(Struct, omit_defaults=True):
     """The client beside its address."""
 
-    mac: str = ""
+    mac: Annotated[str, Meta(description="Off its own packet; behind another router, that router's")] = ""
 
 
 class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
@@ -60,20 +62,21 @@ class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
 
     timestamp: Timestamp
     flow_id: Annotated[int, Meta(ge=0, lt=1 << 48, description="The same in all events of a flow")]
-    src_ip: str
-    src_port: Port
-    dest_ip: str
-    dest_port: Port
+    src_ip: Annotated[str, Meta(description="The client's address")]
+    src_port: ClientPort
+    dest_ip: Annotated[str, Meta(description="The server's, behind any DNAT")]
+    dest_port: ServerPort
     proto: Literal["TCP", "UDP"]
-    app_proto: str
-    in_iface: str
+    app_proto: Annotated[str, Meta(description='The classifier\'s protocol: "tls", "http"; "unknown" without one')]
+    in_iface: Annotated[str, Meta(description="The interface that the client came in by")]
     verdict: VerdictPart
     client: Client
     packets: Annotated[int, Meta(ge=0, description="Payload packets that were looked at")]
     latency_us: Annotated[int, Meta(ge=0, description="From the first of them to the verdict")]
     tls: Tls | None = None
     http: Http | None = None
-    other_names: tuple[str, ...] = ()
+    other_names: Annotated[tuple[str, ...], Meta(description="Up to 16 names beside the first; honest clients have "
+                                                             "none")] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,9 +88,9 @@ class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
 class NoticePart(Struct, omit_defaults=True):
     """``kind`` is for programs, ``message`` for people."""
 
-    kind: Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z_]+$"})]
-    message: str
-    count: Count = 0
+    kind: Annotated[str, Meta(description="For programs", extra_json_schema={"pattern": "^[a-z_]+$"})]
+    message: Annotated[str, Meta(description="For people")]
+    count: Annotated[Count, Meta(description="How many, where it is about several")] = 0
 
 
 class Notice(Struct, tag_field="event_type", tag="notice"):

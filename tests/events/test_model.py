@@ -14,6 +14,7 @@ from nfqdpi.core.decision import Client, Judgement, Outcome
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.events import event
+from nfqdpi.events import reference
 from nfqdpi.events.model import Line, notice, schema, sentence, timestamp
 from tests.events import samples
 
@@ -31,6 +32,12 @@ def test_the_schema_is_kept() -> None:
     """The file in docs is made of the structs: python -c 'import json; from nfqdpi.events.model import schema;
     print(json.dumps(schema(), indent=2))' > docs/events.schema.json."""
     assert json.loads(SCHEMA.read_text()) == json.loads(json.dumps(schema()))
+
+
+def test_the_reference_is_kept() -> None:
+    """docs/events.md is what the module prints, and explains every reason."""
+    assert SCHEMA.with_name("events.md").read_text() == reference.markdown()
+    assert list(reference.REASONS) == list(Reason)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.INSPECT, Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT])
