@@ -101,14 +101,15 @@ def _print(told: dict[str, Any]) -> None:
         click.echo(f"list {missing!r} has not been fetched yet: see nfqdpi lists", err=True)
     for one in told["passed_over"]:
         click.echo(f"  rule {printable(one['rule'])!r}: {one['why']}")
-    by = f"rule {printable(told['rule'])!r}" if told["rule"] is not None else "no rule matches: [policy] default"
+    rule = told["rule"]
+    by = ", as no rule matches: [policy] default" if rule is None else f" by rule {printable(rule)!r}"
     if told["line"] is not None:
         by += f" (list {told['list']}, line {told['line']}: {printable(told['text'])})"
     elif told["pattern"]:
         by += f" (pattern {told['pattern']})"
     domain = f" [{printable(told['domain'])}]" if told["domain"] != told["name"] else ""
     verdict = click.style(told["verdict"], fg="red" if told["verdict"].startswith("block") else "green")
-    click.echo(f"{printable(told['name'])}{domain}: {verdict} by {by}")
+    click.echo(f"{printable(told['name'])}{domain}: {verdict}{by}")
 
 
 def _name(written: str) -> str:
