@@ -1,6 +1,10 @@
-"""``nfqdpi stats``: the running daemon's counters."""
+"""``nfqdpi stats``: the running daemon's counters, once or with what they do a second."""
 
 from __future__ import annotations
+
+import sys
+import time
+from typing import Any
 
 import click
 
@@ -8,31 +12,90 @@ from nfqdpi.cli.common import ask_daemon, config_option, emit_json, json_option,
 from nfqdpi.config import Config
 
 _ACTIONS = ("accelerate", "block", "inspect")
+_GAUGES = frozenset({"flows"})  # they have no rate
+_SHARES = (0.5, 0.99, 0.999)  # of the packets, whose latencies are shown
 
 
 @click.command("stats")
 @config_option
 @click.option("--domains", type=click.IntRange(min=1), is_flag=False, flag_value=20, metavar="[N]",
               help="Verdicts by registrable domain instead: the N (20) that were met most.")
+@click.option("--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, metavar="[SECONDS]",
+              help="Again every SECONDS (1), with what happened a second since, until Ctrl-C.")
 @json_option
-def command(config: Config, *, domains: int | None, as_json: bool) -> None:
+def command(config: Config, *, domains: int | None, watch: float | None, as_json: bool) -> None:
     """Packets, verdicts and reasons since the daemon started, over all workers, and the kernel's queue counters.
 
-    Example: nfqdpi stats --domains 50
+    Example: nfqdpi stats --watch 5
     """
     if domains is not None:
         _show_domains(config, domains, as_json=as_json)
         return
+    show = _show_json if as_json else _show
     stats = ask_daemon(config, "stats")
-    if as_json:
-        emit_json(stats)
-        return
+    show(stats, None)
+    try:
+        while watch is not None:
+            time.sleep(watch)
+            before, stats = stats, ask_daemon(config, "stats")
+            if not as_json and sys.stdout.isatty():
+                click.clear()
+            show(stats, before)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+
+
+def rates(stats: dict[str, Any], before: dict[str, Any]) -> dict[str, float]:
+    """What each counter did a second between two looks; all begin anew where the daemon did."""
+    now, then = stats["total"], before["total"]
+    seconds = max(stats["time"] - before["time"], 1e-3)
+    anew = now["packets"] < then["packets"]
+    return {name: (value - (0 if anew else then.get(name, 0))) / seconds
+            for name, value in now.items() if name not in _GAUGES}
+
+
+def latencies(counts: dict[str, float]) -> str:
+    """Within how long what share of the packets was judged: of counters or of rates, "" where there were none."""
+    from nfqdpi.daemon.counters import LATENCIES, LATENCY_BUCKETS
+
+    total = sum(counts[bucket] for bucket in LATENCY_BUCKETS)
+    if total <= 0:
+        return ""
+    found = []
+    for share in _SHARES:
+        upto = 0.0
+        for us, bucket in zip((*LATENCIES, None), LATENCY_BUCKETS, strict=True):
+            upto += counts[bucket]
+            if upto >= share * total:
+                within = f"within {_time(us)}" if us else f"in more than {_time(LATENCIES[-1])}"
+                found.append(f"{share * 100:g} % {within}")
+                break
+    return "judged: " + ", ".join(found)
+
+
+def _time(us: int) -> str:
+    return f"{us} us" if us < 1000 else f"{us / 1000:.0f} ms" if us < 1_000_000 else f"{us / 1e6:.1f} s"
+
+
+def _show(stats: dict[str, Any], before: dict[str, Any] | None) -> None:
     shown = {name: value for name, value in stats["total"].items()
-             if value or not name.startswith(("verdict_", "reason_"))}
-    table(("counter", "value"), list(shown.items()))
+             if not name.startswith("latency_") and (value or not name.startswith(("verdict_", "reason_")))}
+    if before is None:
+        table(("counter", "value"), list(shown.items()))
+    else:
+        a_second = rates(stats, before)
+        table(("counter", "value", "a second"),
+              [(name, value, f"{a_second[name]:10.1f}" if name in a_second else "") for name, value in shown.items()])
+    if told := latencies(stats["total"] if before is None else rates(stats, before)):
+        click.echo(f"\n{told}")
     click.echo()
     table(("queue", "waiting", "entered", "dropped when full", "lost on the way"),
           [(q["number"], q["waiting"], q["packets"], q["dropped"], q["lost"]) for q in stats["kernel"]])
+
+
+def _show_json(stats: dict[str, Any], before: dict[str, Any] | None) -> None:
+    emit_json(stats if before is None else {**stats, "a_second": rates(stats, before)})
 
 
 def _show_domains(config: Config, most: int, *, as_json: bool) -> None:
