@@ -99,7 +99,7 @@ def test_the_line_of_the_list_is_shown(fetched: Path) -> None:
     assert answer["text"] == "0.0.0.0 ads.example b.example # two"
     text = explain(fetched, "a.co.uk").stdout
     assert "a.co.uk: block by rule 'ads' (list ads, line 2: 0.0.0.0 a.co.uk)" in text
-    assert "x.y.co.uk [y.co.uk]: accelerate by no rule" in explain(fetched, "x.y.co.uk").stdout
+    assert "x.y.co.uk [y.co.uk]: accelerate, as no rule" in explain(fetched, "x.y.co.uk").stdout
 
 
 def test_every_rule_that_was_passed_over_says_why(fetched: Path) -> None:
