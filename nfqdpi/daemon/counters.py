@@ -14,23 +14,25 @@ from nfqdpi.core.verdict import Reason, Verdict
 LATENCIES = tuple(1 << bits for bits in range(4, 23))
 LATENCY_BUCKETS = (*(f"latency_le_{most}us" for most in LATENCIES), "latency_longer")
 
-_NAMES = (
-    "heartbeat_ms",  # monotonic, of the worker's last turn round its loop
-    "packets",  # queued packets judged
-    "bytes",  # of them, IP header included
-    "dropped",  # packets that went nowhere by decision
-    "faults",  # exceptions that became a verdict
-    "resets",  # resets sent to the far side of a blocked flow
-    "events_lost",  # events that the supervisor did not take
-    "flows",  # gauge: flows held, decided ones that linger included
-    "swap_us",  # the longest that packets have waited for another policy to be taken
-    "evicted",  # undecided flows that had to go for newer ones
-    "latency_us",  # from arrival to verdict, over all packets
-    *LATENCY_BUCKETS,
-    *(f"verdict_{verdict.name.lower()}" for verdict in Verdict),
-    *(f"reason_{reason}" for reason in Reason),
-)
-_INDEX = {name: index for index, name in enumerate(_NAMES)}
+# Counter -> what it counts.
+COUNTERS = {
+    "heartbeat_ms": "monotonic time of the worker's last turn round its loop",
+    "packets": "queued packets judged",
+    "bytes": "of them, IP header included",
+    "dropped": "packets that went nowhere by decision",
+    "faults": "exceptions that became a verdict",
+    "resets": "resets sent to the far side of a blocked flow",
+    "events_lost": "events that the supervisor did not take",
+    "flows": "not a counter: flows held now, decided ones that linger included",
+    "swap_us": "the longest that packets have waited for another policy to be taken",
+    "evicted": "undecided flows that had to go for newer ones",
+    "latency_us": "from arrival to verdict, over all packets",
+    **{bucket: f"packets judged {how}" for bucket, how in zip(LATENCY_BUCKETS, (
+        *(f"within {most} us, and not within less" for most in LATENCIES), "later"), strict=True)},
+    **{f"verdict_{verdict.name.lower()}": f"verdicts {verdict.name}" for verdict in Verdict},
+    **{f"reason_{reason}": f"verdicts of reason {reason}" for reason in Reason},
+}
+_INDEX = {name: index for index, name in enumerate(COUNTERS)}
 _BUCKETS = [(seconds, _INDEX[name])
             for seconds, name in zip((*(us / 1e6 for us in LATENCIES), inf), LATENCY_BUCKETS, strict=True)]
 
