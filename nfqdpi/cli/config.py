@@ -55,4 +55,6 @@ def _toml(key: str, value: object) -> str:
     """A value as TOML writes it; JSON is near enough for strings, numbers and lists."""
     if key == "mask":
         return f"{value:#010x}"
+    if key == "mode" and isinstance(value, int):  # of the control socket; [inspect] has a word
+        return f"0o{value:03o}"
     return msgspec.json.encode(value).decode()

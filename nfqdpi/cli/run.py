@@ -60,9 +60,15 @@ def _give_up_the_rest(config: Config, path: Path) -> None:
     """Of root's privileges nothing is left but what the queues, the rules and the resets take."""
     import pwd
 
+    from nfqdpi.daemon.control import owners, readers
     from nfqdpi.kernel.privileges import Capability, drop
     from nfqdpi.kernel.queues import show_to
 
+    try:
+        owners(config.control)
+        groups = readers(config.control)
+    except LookupError as error:
+        fail(Exit.USAGE, str(error))
     user = config.service.user
     directories = [Path(config.state.directory)]
     directories += [Path(file).parent for file in (config.events.file, config.control.socket) if file]
@@ -70,7 +76,8 @@ def _give_up_the_rest(config: Config, path: Path) -> None:
     try:
         if user:
             show_to(pwd.getpwnam(user).pw_gid)
-        drop(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, user=user, directories=directories, reads=reads)
+        drop(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW, user=user, groups=groups, directories=directories,
+             reads=reads)
     except LookupError:
         fail(Exit.USAGE, f"[service] user: there is no user {user!r}")
     except PermissionError as error:

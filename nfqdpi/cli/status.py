@@ -41,6 +41,7 @@ def _problems(config: Config, status: dict[str, Any]) -> list[str]:
     problems += [f"the worker of queue {w['queue']} does not answer" for w in status["workers"]
                  if w["silent_ms"] > 2000]
     problems += [f"events: {trouble}" for trouble in status["troubles"]]
+    problems += status["degraded"]
     if status["rules"]:
         try:
             problems += firewall.check(ruleset(config))

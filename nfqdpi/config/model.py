@@ -19,6 +19,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 # IFNAMSIZ less the NUL; it goes into firewall rules, where a last + matches any ending.
 Interface = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]{0,14}\Z")]
 FilePath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
+UserName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{0,32}\Z")]  # a group's, too
 SocketPath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=107)]  # unix(7): 108 bytes with the NUL
 
 
@@ -274,9 +275,13 @@ class Events(Struct, frozen=True):
 
 
 class Control(Struct, frozen=True):
-    """Where the command line reaches the daemon; an empty name switches it off."""
+    """Where the command line reaches the daemon; an empty name switches it off. ``group`` may read, ``owner`` (beside
+    root and the daemon's user) change things, too; the socket has the group and the mode, which let others connect."""
 
     socket: SocketPath = "/run/nfqdpi/control.sock"
+    owner: UserName = ""
+    group: UserName = ""
+    mode: Annotated[int, Meta(ge=0, le=0o777)] = 0o660
 
 
 class Metrics(Struct, frozen=True):
@@ -286,9 +291,11 @@ class Metrics(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """Who the daemon is, when root has started it: "" stays root, without root's capabilities."""
+    """Who the daemon is, when root has started it: "" stays root, without root's capabilities. ``worker_memory``: bytes
+    that a worker may have for itself before another takes its place; 0: as many as it likes."""
 
-    user: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{0,32}\Z")] = ""
+    user: UserName = ""
+    worker_memory: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
 
 
 class Config(Struct, frozen=True):

@@ -1,25 +1,49 @@
-"""The control socket: one JSON request a line, one JSON reply a line. Root's alone."""
+"""The control socket: one JSON request a line, one JSON reply a line. docs/control.md describes it for others.
+
+Who asks is known from the kernel. Whoever connects may be slow, or means harm: a request has its time, a reply goes out
+by pieces, a bad request ends the connection, and of those who only hold one, the oldest makes room for who comes next.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import grp
 import os
+import pwd
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 from typing import Any, BinaryIO
 
 import msgspec
 
+from nfqdpi.config.model import Control as Settings
+
 VERSION = 1
 
+_CHANGES = frozenset({"reload", "by_hand"})  # what changes something, and may take long
+
 _LONGEST_REQUEST = 65536  # bytes
-_PATIENCE = 10.0  # s that a client may take for its next request, or to take a reply
-_ANSWER = 5.0  # s for the daemon to answer at all
+_PATIENCE = 10.0  # s that a client may take for its next request
+_REPLY = 60.0  # s that a client may take for a reply
+_ANSWER = 5  # s for the daemon to answer at all
 _WORK = 300.0  # s that it may take for what changes the policy: a reload may have millions of names to compile
-_MOST_CLIENTS = 32
-_LONG = frozenset({"reload", "by_hand"})
+_PIECE = 65536  # bytes of a reply that are handed to the kernel at a time
+_MOST_CLIENTS, _MOST_OF_A_USER = 64, 32
+_PENANCE = 0.05  # s until the answer to what is no request: so it takes time to be a nuisance
+
+_FINAL = frozenset({"bad_request", "not_permitted"})  # refusals that end the connection
+
+# --- socket(7), unix(7) ---
+_CREDENTIALS = Struct("3i")  # struct ucred: pid, uid, gid
+_SO_PEERGROUPS = 59
+_GID = Struct("I")
+_TIMEVAL = Struct("@ll")
+_MOST_GROUPS = 1024 // _GID.size  # what Python lets getsockopt return
 
 
 class Request(msgspec.Struct):
@@ -44,10 +68,12 @@ def ask(path: str, command: str) -> dict[str, Any]:
         raise NotRunning("[control] socket is switched off, so a daemon cannot be asked")
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(_ANSWER)
+            # Python's own timeout would have connect() fail, not wait, where others stand in line.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_ANSWER, 0))
             client.connect(path)
+            client.settimeout(_ANSWER)
             replies = client.makefile("rb")
-            if command in _LONG:  # whether it lives is known before it is waited for
+            if command in _CHANGES:  # whether it lives is known before it is waited for
                 _exchange(client, replies, "status")
                 client.settimeout(_WORK)
             return _exchange(client, replies, command)
@@ -62,20 +88,59 @@ def ask(path: str, command: str) -> dict[str, Any]:
 def _exchange(client: socket.socket, replies: BinaryIO, command: str) -> dict[str, Any]:
     client.sendall(msgspec.json.encode(Request(command)) + b"\n")
     reply: dict[str, Any] = msgspec.json.decode(replies.readline())
+    if reply.get("code") == "not_permitted":
+        raise PermissionError(errno.EACCES, reply["error"])
     return reply
 
 
 Reply = dict[str, Any]
+Pieces = AsyncIterator[bytes]  # of the members of a reply, where it is too long to be made at once
+Command = Callable[[], Reply | Awaitable[Reply] | Pieces]
+
+
+def owners(settings: Settings) -> set[int]:
+    """The user ids that may change things. Raises LookupError."""
+    try:
+        return {0, os.geteuid(), *([pwd.getpwnam(settings.owner).pw_uid] if settings.owner else ())}
+    except KeyError:
+        raise LookupError(f"[control] owner: there is no user {settings.owner!r}") from None
+
+
+def readers(settings: Settings) -> set[int]:
+    """The group ids, one or none, that may read. Raises LookupError."""
+    try:
+        return {grp.getgrnam(settings.group).gr_gid} if settings.group else set()
+    except KeyError:
+        raise LookupError(f"[control] group: there is no group {settings.group!r}") from None
+
+
+class _Client:
+    """Somebody who is connected. ``busy``: a request of theirs is being worked on."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("socket")
+        self.writer = writer
+        self.busy = False
+        _, self.uid, gid = _CREDENTIALS.unpack(
+            peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        self.groups = {gid}
+        with suppress(OSError):  # ERANGE: in more groups than that
+            groups = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * _GID.size)
+            self.groups |= {group for (group,) in _GID.iter_unpack(groups)}
 
 
 class Control:
-    """Serves ``commands``: name -> function that gives the reply, at once or by and by."""
+    """Serves ``commands``: name -> function that gives the reply, at once, by and by, or in pieces. Raises LookupError
+    where the owner or the group does not exist."""
 
-    def __init__(self, path: str, commands: Mapping[str, Callable[[], Reply | Awaitable[Reply]]]) -> None:
-        self._path = path
+    def __init__(self, settings: Settings, commands: Mapping[str, Command]) -> None:
+        self._path = settings.socket
+        self._mode = settings.mode
         self._commands = commands
+        self._owners = owners(settings)
+        self._readers = readers(settings)
         self._server: asyncio.Server | None = None
-        self._clients = 0
+        self._clients: dict[_Client, None] = {}  # the oldest first
 
     async def start(self) -> None:
         """Listen. A socket that nobody listens on any more is replaced; OSError, with the path, where it cannot be made
@@ -95,6 +160,12 @@ class Control:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_REQUEST)
         finally:
             os.umask(before)
+        for group in self._readers:
+            try:
+                os.chown(self._path, -1, group)
+            except PermissionError as error:
+                raise OSError(error.errno, "[control] group: the daemon's user must be in it") from error
+        Path(self._path).chmod(self._mode)
 
     def stop(self) -> None:
         """Listen no more."""
@@ -103,30 +174,83 @@ class Control:
             Path(self._path).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
-        try:
-            while self._clients <= _MOST_CLIENTS:
-                line = await asyncio.wait_for(reader.readline(), _PATIENCE)
-                if not line:
-                    break
-                writer.write(msgspec.json.encode(await self._reply(line)) + b"\n")
-                await asyncio.wait_for(writer.drain(), _PATIENCE)
-        except (TimeoutError, ValueError, ConnectionError):
-            pass  # too slow, too long, or gone: its own affair
-        finally:
-            self._clients -= 1
-            writer.close()
+        client = _Client(writer)
+        if self._admit(client):
+            try:
+                await self._converse(client, reader)
+            except (TimeoutError, ValueError, ConnectionError):
+                pass  # too slow, too long, or gone: its own affair
+            except asyncio.CancelledError:
+                pass  # the daemon ends, which asyncio (3.11) would report as an error of ours
+            finally:
+                self._clients.pop(client, None)
+        if writer.transport.get_write_buffer_size():
+            writer.transport.abort()  # it does not read
+        writer.close()
 
-    async def _reply(self, line: bytes) -> Reply:
+    def _admit(self, client: _Client) -> bool:
+        """There is room for it, if need be in the place of another of the same user, or of the user with the most."""
+        by_user = Counter(other.uid for other in self._clients)
+        crowd = None
+        if by_user[client.uid] >= _MOST_OF_A_USER:
+            crowd = client.uid
+        elif len(self._clients) >= _MOST_CLIENTS:
+            crowd = by_user.most_common(1)[0][0]
+        if crowd is not None:
+            oldest = next((other for other in self._clients if other.uid == crowd and not other.busy), None)
+            if oldest is None:
+                return False
+            del self._clients[oldest]
+            oldest.writer.transport.abort()
+        self._clients[client] = None
+        return True
+
+    async def _converse(self, client: _Client, reader: asyncio.StreamReader) -> None:
+        while line := await asyncio.wait_for(reader.readline(), _PATIENCE):
+            if client not in self._clients:
+                return  # it had to go, with half a request
+            client.busy = True
+            reply = await self._answer(client, line)
+            client.busy = False
+            async with asyncio.timeout(_REPLY):
+                async for piece in _pieces(reply):
+                    client.writer.write(piece)
+                    await client.writer.drain()
+                    await asyncio.sleep(0)  # others' turn: draining alone waits for nobody who reads fast
+            if isinstance(reply, dict) and reply.get("code") in _FINAL:
+                return
+
+    async def _answer(self, client: _Client, line: bytes) -> Reply | Pieces:
         try:
             request = msgspec.json.decode(line, type=Request)
         except msgspec.DecodeError as error:
-            return {"v": VERSION, "error": f"not a request: {error}"}
+            return await _refusal("bad_request", f"not a request: {error}")
+        changes = request.command in _CHANGES
+        if client.uid not in self._owners and (changes or not client.groups & self._readers):
+            return await _refusal("not_permitted", f"user {client.uid} may not {'change' if changes else 'read'} this")
         command = self._commands.get(request.command)
         if command is None or request.v != VERSION:
-            return {"v": VERSION, "error": f"no command {request.command!r} in version {request.v}"}
+            return await _refusal("unknown", f"no command {request.command!r} in version {request.v}")
         reply = command()
-        return {"v": VERSION, **(reply if isinstance(reply, dict) else await reply)}
+        return await reply if isinstance(reply, Awaitable) else reply
+
+
+async def _refusal(code: str, error: str) -> Reply:
+    await asyncio.sleep(_PENANCE)
+    return {"error": error, "code": code}
+
+
+async def _pieces(reply: Reply | Pieces) -> Pieces:
+    """The line that goes out."""
+    if isinstance(reply, dict):
+        line = msgspec.json.encode({"v": VERSION, **reply}) + b"\n"
+        for start in range(0, len(line), _PIECE):
+            yield line[start : start + _PIECE]
+    else:
+        yield b'{"v":%d,' % VERSION
+        async for piece in reply:
+            yield piece
+        yield b"}\n"
 
 
 def _make_room(path: Path) -> None:

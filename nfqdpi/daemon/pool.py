@@ -1,4 +1,8 @@
-"""The worker processes: forked, watched, replaced."""
+"""The worker processes: forked, watched, replaced.
+
+A worker is killed when its heart has stopped or the kernel no longer knows its queue, and retired when it has grown too
+big. A retired one judges what waits; its successor is ready by then, and takes the queue in the moment it is free.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,13 @@ from time import monotonic
 from nfqdpi.config import Config
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel
-from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.makings import Makings
+from nfqdpi.daemon.place import START, Place
 from nfqdpi.daemon.worker import Worker
+from nfqdpi.kernel import queues
 
-_START = 5.0  # s that a worker may take to own its queue
-_HANG = 2.0  # s without a heartbeat after which a worker is taken for hung
+_WATCH = 0.25  # s between two looks at all of them: one that hangs has a successor within 2 s
 _STOP = 2.0  # s that a worker may take to end when asked
-_SHORT_LIFE = 5.0  # s; a worker that dies younger waits longer for its successor each time, up to this long
 _ANSWER = 2.0  # s that a worker may take to decide by another policy
 _LOOK = 0.002  # s between two looks at whether it does
 
@@ -31,61 +34,33 @@ class PoolError(Exception):
     """The workers cannot start; the message says why."""
 
 
-class Place:
-    """One queue number and whoever works there: the counters stay when the worker is replaced."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.counters = Counters()
-        self.pid = 0  # 0: nobody
-        self.channel: socket.socket | None = None
-        self.starts = 0
-        self.ready = asyncio.Event()  # the worker owns its queue, or has ended
-        self.failure = ""  # why it does not
-        self.policy = 0  # the number of the one that the worker decides by
-        self._born = 0.0
-        self._short_lives = 0
-
-    def born(self, pid: int, channel: socket.socket, policy: int) -> None:
-        """A new worker."""
-        self.pid, self.channel, self.policy, self._born = pid, channel, policy, monotonic()
-        self.starts += 1
-        self.failure = ""
-        self.ready.clear()
-
-    def pause(self) -> float:
-        """Seconds until the next start: none after a decent life or a first short one, then doubling."""
-        self._short_lives = self._short_lives + 1 if monotonic() - self._born < _SHORT_LIFE else 0
-        return min(_SHORT_LIFE, 0.05 * 2**self._short_lives) if self._short_lives > 1 else 0.0
-
-    def kill(self) -> None:
-        """End the worker at once, if there is one."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-
-
 class Pool:
-    """One worker a queue. ``lines`` gets the event lines of all of them, ``say`` what an operator should read.
+    """One worker a queue. ``lines`` gets the event lines of all of them, ``tell`` what befell one: kind and message.
 
     A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
     whatever the file says by now.
     """
 
-    def __init__(self, config: Config, lines: Callable[[bytes], None], say: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, lines: Callable[[bytes], None],
+                 tell: Callable[[str, str], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
         self._number = 0  # of these makings
         self._lines = lines
-        self._say = say
+        self._tell = tell
+        self._most_memory = config.service.worker_memory
         self._stopping = False
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def well(self) -> bool:
         """True while every queue has a worker that answers."""
-        alive = monotonic() - _HANG
-        return all(place.pid and place.ready.is_set() and place.counters["heartbeat_ms"] / 1000 > alive
-                   for place in self.places)
+        return all(place.pid and place.ready.is_set() and not place.hangs for place in self.places)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong now with workers, a line each."""
+        return [place.trouble for place in self.places if place.trouble]
 
     async def start(self, makings: Makings) -> None:
         """All workers, each owning its queue. Raises PoolError where one cannot."""
@@ -94,9 +69,9 @@ class Pool:
             self._fork(place)
         for place in self.places:
             try:
-                await asyncio.wait_for(place.ready.wait(), _START)
+                await asyncio.wait_for(place.ready.wait(), START)
             except TimeoutError:
-                place.failure = f"not ready after {_START:.0f} s"
+                place.failure = f"not ready after {START:.0f} s"
             if place.failure:
                 raise PoolError(f"queue {place.number}: {place.failure}")
         self._watching = asyncio.create_task(self._watch())
@@ -118,7 +93,7 @@ class Pool:
                 break
             await asyncio.sleep(_LOOK)
         for place in late:
-            self._say(f"queue {place.number}: worker {place.pid} does not take the new policy; killed")
+            self._tell("worker_hung", f"queue {place.number}: worker {place.pid} does not take the new policy; killed")
             place.kill()
 
     async def stop(self) -> None:
@@ -130,7 +105,7 @@ class Pool:
             if place.pid and place.channel is not None:
                 place.channel.shutdown(socket.SHUT_WR)  # the worker reads the end, and still tells what it has
         deadline = monotonic() + _STOP
-        while any(place.pid for place in self.places):
+        while any(place.pid or place.retired for place in self.places):
             await asyncio.sleep(0.01)
             if monotonic() > deadline:
                 for place in self.places:
@@ -144,13 +119,13 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _become_worker(place, self._makings, theirs)
+            _become_worker(place, self._makings, theirs, patience=START if place.retired else 0.0)
         theirs.close()
         place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
         loop.add_reader(ours, self._hear, place, ours)
         death = os.pidfd_open(pid)
-        loop.add_reader(death, self._bury, place, ours, death)
+        loop.add_reader(death, self._bury, place, pid, ours, death)
 
     def _hear(self, place: Place, channel: socket.socket) -> bool:
         """One message of a worker. False: there is none."""
@@ -164,6 +139,7 @@ class Pool:
         content = message[1:]
         match Kind(message[:1]):
             case Kind.READY:
+                place.counters["heartbeat_ms"] = round(monotonic() * 1000)  # its first is yet to come
                 place.ready.set()
             case Kind.LINES:
                 self._lines(content)
@@ -173,17 +149,20 @@ class Pool:
                 place.failure = content.decode()
         return True
 
-    def _bury(self, place: Place, channel: socket.socket, death: int) -> None:
+    def _bury(self, place: Place, pid: int, channel: socket.socket, death: int) -> None:
         """A worker has ended: read its last words, start the next."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(death)
         os.close(death)
-        _, status = os.waitpid(place.pid, 0)
+        _, status = os.waitpid(pid, 0)
         while self._hear(place, channel):
             pass
         loop.remove_reader(channel)
         channel.close()
-        pid, place.pid = place.pid, 0
+        if pid == place.retired:
+            place.retired = 0
+            return
+        place.pid = 0
         how = f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "ended by itself"
         last_words = f": {place.failure}" if place.failure else ""
         place.failure = place.failure or f"the worker {how}"
@@ -191,28 +170,55 @@ class Pool:
         place.ready.set()
         if not self._stopping and (started or place.starts > 1):
             pause = place.pause()
-            self._say(f"queue {place.number}: worker {pid} {how}{last_words}; next one in {pause:.1f} s")
+            self._tell("worker_ended",
+                       f"queue {place.number}: worker {pid} {how}{last_words}; next one in {pause:.1f} s")
             loop.call_later(pause, self._replace, place)
 
     def _replace(self, place: Place) -> None:
         if not self._stopping:
             self._fork(place)
 
+    def _retire(self, place: Place) -> None:
+        """Have the worker judge what waits and end, and its successor take over then."""
+        if place.channel is not None:
+            place.retired = place.pid
+            place.channel.shutdown(socket.SHUT_WR)
+            self._fork(place)
+            asyncio.get_running_loop().call_later(_STOP, self._expel, place, place.retired)
+
+    def _expel(self, place: Place, pid: int) -> None:
+        if place.retired == pid:
+            os.kill(pid, signal.SIGKILL)
+
     async def _watch(self) -> None:
-        """Kill workers whose heart has stopped: stopped, looping, or stuck in a plugin."""
+        """Replace workers that hang, whose queue has died, or that have grown too big."""
         while True:
-            await asyncio.sleep(_HANG / 4)
-            now = monotonic()
+            await asyncio.sleep(_WATCH)
+            try:
+                kernel = queues.queues()
+            except OSError:  # nobody has shown it to us (queues.show_to)
+                kernel = None
             for place in self.places:
-                silent = now - place.counters["heartbeat_ms"] / 1000
-                if place.pid and silent > _HANG:
-                    self._say(f"queue {place.number}: worker {place.pid} has hung for {silent:.1f} s; killed")
+                who = f"queue {place.number}: worker {place.pid}"
+                if place.hangs:
+                    self._tell("worker_hung", f"{who} has hung for {place.silence:.1f} s; killed")
                     place.kill()
+                elif not place.pid or not place.ready.is_set() or place.retired:
+                    pass  # it begins, or ends
+                elif kernel is not None and place.deaf(kernel.get(place.number)):
+                    self._tell("queue_lost", f"{who} lives, but its queue is no longer its own; killed")
+                    place.kill()
+                elif self._most_memory and not place.young and (memory := place.memory) > self._most_memory:
+                    self._tell("worker_memory", f"{who} has grown to {memory >> 20} MB; it is being replaced")
+                    self._retire(place)
 
 
-def _become_worker(place: Place, makings: Makings, channel: socket.socket) -> None:
-    """The child's whole life; does not return. Nothing of the supervisor's may be touched: its event loop lives on in
-    the parent through shared descriptors, so they are closed as numbers, and no object of it may be collected."""
+def _become_worker(place: Place, makings: Makings, channel: socket.socket, *, patience: float) -> None:
+    """The child's whole life; does not return. ``patience``: seconds that another may keep the queue.
+
+    Nothing of the supervisor's may be touched: its event loop lives on in the parent through shared descriptors, so
+    they are closed as numbers, and no object of it may be collected.
+    """
     gc.freeze()
     status = 1
     try:
@@ -224,7 +230,7 @@ def _become_worker(place: Place, makings: Makings, channel: socket.socket) -> No
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            Worker(place.number, makings, place.counters, channel).run()
+            Worker(place.number, makings, place.counters, channel, patience).run()
             status = 0
         except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
             channel.send(Kind.FAILED(str(error).encode() or type(error).__name__.encode()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_address
 from time import monotonic, time
@@ -24,17 +24,20 @@ from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.exposition import Snapshot, exposition
 from nfqdpi.daemon.governor import Governor
+from nfqdpi.daemon.guard import Guard
 from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
-from nfqdpi.daemon.record import Record
+from nfqdpi.daemon.record import Decided, Record
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.daemon.tally import Tallies
-from nfqdpi.events.model import Event
+from nfqdpi.events.model import Event, notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
 from nfqdpi.kernel.passage import flow_key
+
+_ROWS = 250  # of the flows: some milliseconds
 
 
 class Supervisor:
@@ -44,10 +47,10 @@ class Supervisor:
     def __init__(self, config: Config, *, read: Callable[[], Config], with_rules: bool,
                  say: Callable[[str], None]) -> None:
         self._config = config
-        self._with_rules = with_rules
+        self._guard = Guard(ruleset(config), self._tell) if with_rules else None
         self._say = say
         self._events = EventLog(config)
-        self._pool = Pool(config, self._take_lines, say)
+        self._pool = Pool(config, self._take_lines, self._tell)
         self._record = Record(config.field)
         self._domains = Domains()
         self._tallies = Tallies()
@@ -55,7 +58,7 @@ class Supervisor:
         self._reloads: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.json.Decoder(Event)
         self._started = monotonic()
-        self._control = Control(config.control.socket, {
+        self._control = Control(config.control, {
             "status": self._status, "stats": self._stats, "flows": self._flows, "domains": self._domains.read,
             "top": self._tallies.read,
             "reload": self._governor.reload, "by_hand": self._governor.by_hand,
@@ -82,10 +85,10 @@ class Supervisor:
             await self._control.start()
             if older := settle_older_flows(self._config):
                 self._say(f"{older} flows are older than we are: {self._config.inspect.on_start}")
-            if self._with_rules:
+            if self._guard:
                 self._refuse_others_rules()
                 undo.callback(firewall.remove)
-                firewall.install(ruleset(self._config))
+                self._guard.install()
             undo.callback(self._metrics.stop)
             if trouble := await self._metrics.start():
                 self._say(trouble)
@@ -94,11 +97,17 @@ class Supervisor:
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
-            for task in (self._governor.follow(), stay_alive(self._well)):
+            guards = [self._guard.keep()] if self._guard else []
+            for task in (self._governor.follow(), stay_alive(self._well), *guards):
                 undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+
+    def _tell(self, kind: str, message: str, count: int = 0) -> None:
+        """What befell the gateway: an event, and a line for the operator."""
+        self._say(message)
+        self._events.write(notice(kind, message, count))
 
     def _close_events(self) -> None:
         self._events.close()
@@ -166,13 +175,15 @@ class Supervisor:
             "pid": os.getpid(),
             "uptime_s": round(now - self._started, 1),
             "mode": self._config.inspect.mode,
-            "rules": self._with_rules,
+            "rules": self._guard is not None,
             "troubles": self._events.troubles,
+            "degraded": [*self._pool.troubles, *(self._guard.troubles if self._guard else ())],
             "workers": [
                 {
                     "queue": place.number,
                     "pid": place.pid or None,
                     "starts": place.starts,
+                    "memory_bytes": place.memory,
                     "silent_ms": round(now * 1000) - place.counters["heartbeat_ms"],
                     "owns_queue": place.number in kernel,
                 }
@@ -187,7 +198,7 @@ class Supervisor:
             for name in next(iter(workers.values())) if name not in ("heartbeat_ms", "swap_us")
         }
         total["events_lost"] += self._events.lost
-        total["bypassed"] = firewall.bypassed() if self._with_rules else 0
+        total["bypassed"] = self._guard.bypassed() if self._guard else 0
         return {
             "time": time(),
             "total": total,
@@ -196,16 +207,25 @@ class Supervisor:
             "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }
 
-    def _flows(self) -> dict[str, Any]:
+    async def _flows(self) -> AsyncIterator[bytes]:
         """Name, protocol, reason and rule of the flows decided last, by "src sport dst dport proto"."""
-        flows = {}
-        for passage, decided in self._record:
-            key = flow_key(passage)
-            proto = "TCP" if key.proto == TCP else "UDP"
-            text = f"{ip_address(key.src)} {key.sport} {ip_address(key.dst)} {key.dport} {proto}"
-            reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
-            flows[text] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
-        return {"flows": flows}
+        flows = list(self._record)
+        yield b'"flows":{'
+        for start in range(0, len(flows), _ROWS):
+            rows = msgspec.json.encode(_rows(flows[start : start + _ROWS]))
+            yield (b"," if start else b"") + rows[1:-1]
+        yield b"}"
+
+
+def _rows(flows: Sequence[tuple[bytes, Decided]]) -> dict[str, Any]:
+    rows = {}
+    for passage, decided in flows:
+        key = flow_key(passage)
+        proto = "TCP" if key.proto == TCP else "UDP"
+        text = f"{ip_address(key.src)} {key.sport} {ip_address(key.dst)} {key.dport} {proto}"
+        reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
+        rows[text] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
+    return rows
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

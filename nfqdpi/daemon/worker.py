@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 import msgspec
 
@@ -17,10 +17,11 @@ from nfqdpi.daemon.channel import Kind
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
-from nfqdpi.kernel.queue import Queue
+from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next
+_ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
 
@@ -34,9 +35,10 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 class Worker:
     """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
-    us."""
+    us. ``patience``: seconds that the worker before us may still keep the queue."""
 
-    def __init__(self, number: int, makings: Makings, counters: Counters, channel: socket.socket) -> None:
+    def __init__(self, number: int, makings: Makings, counters: Counters, channel: socket.socket,
+                 patience: float = 0.0) -> None:
         config = makings.config
         self._makings = makings
         self._policy = makings.policy(time())
@@ -54,8 +56,16 @@ class Worker:
         self._engine = assemble.engine(config, self._policy)
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
-        self._queue = Queue(number, self._engine, config.field, self._told, length=length,
-                            pass_when_full=config.pass_when_full)
+        deadline = monotonic() + patience
+        while True:
+            try:
+                self._queue = Queue(number, self._engine, config.field, self._told, length=length,
+                                    pass_when_full=config.pass_when_full)
+                break
+            except QueueError:
+                if monotonic() > deadline:
+                    raise
+                sleep(_ASK)
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from nfqdpi.kernel.ruleset import Family, RuleSet, render
 
 Tables = dict[str, dict[str, list[str]]]  # table -> chain -> its rules, as iptables-save words them
+Standing = dict[Family, Tables]  # our chains, and of others' the jumps to ours
 
 # --- ours ---
 _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock for milliseconds
@@ -27,6 +28,7 @@ _IPTABLES_NFT = re.compile(r"table ip6? (filter|mangle|nat|raw|security)")  # wh
 _QUEUES = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
 _BYPASSED = re.compile(r"^\[(\d+):\d+\] -A NFQDPI_BYPASSED ", re.MULTILINE)
 _JUMP = re.compile(r"-[jg] (NFQDPI(?:_\w+)?)$")
+_RULE = re.compile(r"^(?:-[46] )?-A NFQDPI", re.MULTILINE)
 
 
 class FirewallError(Exception):
@@ -86,11 +88,32 @@ def bypassed() -> int:
 
 
 def check(ruleset: RuleSet) -> list[str]:
-    """How what the kernel holds differs from the rule set: one line of words each, none where it is exact."""
+    """How what the kernel holds differs from the rule set: one line of words each, none where it is exact. Needs
+    CAP_SYS_ADMIN."""
+    return differences({family: rehearse(render(ruleset, family), family) for family in families()})
+
+
+def standing(ruleset: RuleSet) -> Standing:
+    """What the kernel holds of ours, just after the rule set was installed: with it ``differences`` can tell later what
+    became of it. Raises FirewallError where some of it is gone already."""
+    found: Standing = {
+        family: {table: {chain: rules if _OURS.fullmatch(chain) else _jumps(rules) for chain, rules in chains.items()}
+                 for table, chains in _saved(family).items()}
+        for family in families()
+    }
+    for family, tables in found.items():
+        here = sum(len(chains[chain]) for chains in tables.values() for chain in filter(_OURS.fullmatch, chains))
+        if here != len(_RULE.findall(render(ruleset, family))):
+            raise FirewallError("another program changes the rules at the same time")
+    return found
+
+
+def differences(wanted: Standing) -> list[str]:
+    """How what the kernel holds differs from that, a line of words each."""
     return [
         f"IPv{family} {table}: {difference}"
-        for family in families()
-        for have, want in [(_saved(family), rehearse(render(ruleset, family), family))]
+        for family, want in wanted.items()
+        for have in [_saved(family)]
         for table in want | have
         for difference in _differences(have.get(table, {}), want.get(table, {}))
     ]

@@ -20,6 +20,7 @@ class Capability(IntEnum):
     """Bit numbers of include/uapi/linux/capability.h."""
 
     CAP_DAC_READ_SEARCH = 2
+    CAP_SETGID = 6
     CAP_SETPCAP = 8
     CAP_NET_ADMIN = 12
     CAP_NET_RAW = 13
@@ -32,10 +33,11 @@ def missing(*needed: Capability) -> list[str]:
     return [capability.name for capability in needed if not effective >> capability & 1]
 
 
-def drop(*kept: Capability, user: str = "", directories: Iterable[Path] = (), reads: Iterable[Path] = ()) -> None:
+def drop(*kept: Capability, user: str = "", groups: Iterable[int] = (), directories: Iterable[Path] = (),
+         reads: Iterable[Path] = ()) -> None:
     """From here on this process and all that it starts, as whatever program, have these capabilities and never any
     other. With ``user`` they are that user, too: of ``directories`` those that are not there are made first, and given
-    to it. Others keep their owner, who may have put them there for more than us.
+    to it. Others keep their owner, who may have put them there for more than us. Where we may, they join ``groups``.
 
     ``reads`` is what has to be read later on. Where root can do so only because it is root (a checkout in a home
     directory that is its owner's alone), CAP_DAC_READ_SEARCH is kept as well; where ``user`` cannot, that is an error.
@@ -49,8 +51,7 @@ def drop(*kept: Capability, user: str = "", directories: Iterable[Path] = (), re
     if all(_held(kind) == wanted for kind in ("CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd")):
         return
     may_bound = not missing(Capability.CAP_SETPCAP)
-    if user and (account := pwd.getpwnam(user)).pw_uid != os.geteuid():
-        _become(account, directories)
+    _become(user, groups, directories)
     _set(effective=wanted, permitted=_held("CapPrm"))
     if denied := _denied(reads):
         if os.geteuid() != 0:
@@ -85,12 +86,17 @@ def as_owner(directory: Path) -> Iterator[None]:
         os.setegid(0)
 
 
-def _become(account: pwd.struct_passwd, directories: Iterable[Path]) -> None:
+def _become(user: str, groups: Iterable[int], directories: Iterable[Path]) -> None:
+    account = pwd.getpwnam(user) if user else None
+    if account is None or account.pw_uid == os.geteuid():
+        if not missing(Capability.CAP_SETGID):
+            os.setgroups([*{*os.getgroups(), *groups}])
+        return
     for directory in directories:
         if not directory.exists():
             directory.mkdir(parents=True)
             os.chown(directory, account.pw_uid, account.pw_gid)
-    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgroups([*{*os.getgrouplist(account.pw_name, account.pw_gid), *groups}])
     os.setgid(account.pw_gid)
     _prctl(_KEEPCAPS, 1)
     os.setuid(account.pw_uid)

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfqdpi.cli import main
+from nfqdpi.config.model import Control as Settings
 from nfqdpi.daemon.control import Control
 
 LIST = "0.0.0.0 a.example\n0.0.0.0 b.example\n0.0.0.0 bad^\n"
@@ -161,7 +162,7 @@ def daemon(config: Path, reply: dict[str, object]) -> Iterator[list[str]]:
         asked.append("reload")
         return reply
 
-    control = Control(str(config.parent / "control.sock"), {"reload": answer})
+    control = Control(Settings(str(config.parent / "control.sock")), {"reload": answer})
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(control.start(), loop).result()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nfqdpi.cli.stats import latencies, rates
+from nfqdpi.config.model import Control as Settings
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.domains import Domains
@@ -22,7 +23,7 @@ from tests.cli.test_cli import call
 @contextmanager
 def listening(path: Path, **commands: Callable[[], Any]) -> Iterator[None]:
     """The control socket in a thread of its own."""
-    loop, control = asyncio.new_event_loop(), Control(str(path), commands)
+    loop, control = asyncio.new_event_loop(), Control(Settings(str(path)), commands)
     loop.run_until_complete(control.start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

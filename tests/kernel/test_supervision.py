@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -134,6 +135,128 @@ def test_hung_worker_is_replaced(lab: Lab, gateway: Gateway, origin: Origin) -> 
     assert wait_until(partial(replaced, lab, running, victim), 5)
     assert visit(lab, "blocked.example") == "reset"
     assert f"worker {victim} has hung" in running.log.read_text()
+    assert "worker_hung" in notices(lab)
+
+
+def notices(lab: Lab) -> list[str]:
+    """The kinds of what befell the gateway, as the event file has them."""
+    lines = map(json.loads, (lab.state / "eve.json").read_text().splitlines())
+    return [line["notice"]["kind"] for line in lines if line["event_type"] == "notice"]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """``plugin(body)``: a classifier whose function has this body is installed for the daemon."""
+
+    def install(body: str) -> None:
+        (tmp_path / "bad.py").write_text(
+            "import os, socket\nfrom nfqdpi.core.classifier import Classifier, NO_MATCH\n"
+            f"def classify(prefix):\n{body}\n    return NO_MATCH\n"
+            "classifier = Classifier('bad', 'bad', '1', 4096, classify)\n")
+        info = tmp_path / "bad-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nbad = bad:classifier\n")
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+
+    return install
+
+
+def test_a_plugin_that_loops(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None]) -> None:
+    """A worker in a plugin's endless loop is replaced; the one beside it judges on."""
+    plugin("    while b'loop' in prefix: pass")
+    running = gateway(config(lab))
+    before = workers(lab, running)
+    visit(lab, "loop.example", timeout=0.1)
+    assert wait_until(lambda: len({*workers(lab, running)} - {*before, None}) == 1, 5)
+    assert len({*workers(lab, running)} & {*before}) == 1
+    assert visit(lab, "blocked.example") == "reset"
+    assert "worker_hung" in notices(lab)
+
+
+def test_a_queue_that_dies_silently(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None]) -> None:
+    """A worker that lives on while the kernel has forgotten its queue is replaced."""
+    plugin("    for number in os.listdir('/proc/self/fd') if b'die' in prefix else ():\n"
+           "        if (kind := _family(int(number))) == socket.AF_NETLINK: os.dup2(_IDLE[0].fileno(), int(number))\n"
+           "    return NO_MATCH\n"
+           "_IDLE = socket.socketpair()\n"
+           "def _family(number):\n"
+           "    try: return socket.socket(fileno=os.dup(number)).family\n"
+           "    except OSError: return None")
+    running = gateway(config(lab, workers=1))
+    (victim,) = workers(lab, running)
+    visit(lab, "die.example", timeout=0.1)
+    assert wait_until(partial(replaced, lab, running, victim), 5)
+    assert "queue_lost" in notices(lab)
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_a_worker_that_grows(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None]) -> None:
+    """Beyond [service] worker_memory a worker is replaced under load, and no page is lost by it."""
+    plugin("    if b'grow' in prefix: _KEPT.append(b'x' * (200 << 20))\n"
+           "    return NO_MATCH\n"
+           "_KEPT = []\n"
+           "def _unused():")
+    running = gateway(config(lab, workers=1) + "[service]\nworker_memory = 134217728\n")
+    (victim,) = workers(lab, running)
+    with Load(lab) as load:
+        assert visit(lab, "grow.example") == "ok"
+        assert wait_until(partial(replaced, lab, running, victim), 10)
+        assert wait_until(partial(load.has_done, load.done + 20), 10)
+    assert load.failed == 0
+    assert notices(lab) == ["worker_memory"]
+    assert visit(lab, "blocked.example") == "reset"
+
+
+def test_workers_that_die_young(lab: Lab, gateway: Gateway) -> None:
+    """Where one worker after the other ends at once, the next waits longer, and status says so: exit 5."""
+    running = gateway(config(lab, workers=1))
+    for _ in range(4):
+        assert wait_until(lambda: workers(lab, running) != [None], 5)
+        os.kill(workers(lab, running)[0], signal.SIGKILL)
+    done = nfqdpi(lab, "status", "-c", running.config)
+    assert (done.returncode, "workers in a row ended within 5 s" in done.stdout) == (5, True), done.stdout
+    pauses = [float(line.rsplit(" ", 2)[1]) for line in running.log.read_text().splitlines() if "next one in" in line]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 0
+
+
+@pytest.mark.parametrize("flush", [
+    "iptables -F",
+    "iptables -t mangle -F; ip6tables -t mangle -F",
+    "for p in iptables ip6tables; do for t in filter mangle; do $p -t $t -F; $p -t $t -X; done; done",
+    "iptables -t mangle -I FORWARD -j ACCEPT",
+])
+def test_flushed_rules_are_put_back(lab: Lab, gateway: Gateway, origin: Origin, flush: str) -> None:
+    """What another program flushes, deletes or puts before our rules is mended, with an event; what a flow has been
+    decided to be stays."""
+    running = gateway(config(lab))
+    with Visitor(lab.client, 4) as visitor:
+        assert visitor.ask("allowed.example") == "ok"
+        lab.gateway.run(["sh", "-c", flush])
+        assert wait_until(lambda: "rules_restored" in notices(lab), 15)
+        assert visitor.ask("allowed.example") == "ok"
+        ask(lab, running, "rules", "check")
+        assert visitor.ask("blocked.example") == "reset"
+
+
+def test_rules_that_cannot_be_put_back(lab: Lab, gateway: Gateway, tmp_path: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """While iptables refuses, status says that the rules are not kept: exit 5; afterwards they are there again."""
+    refuse = tmp_path / "refuse"
+    restore = tmp_path / "iptables-restore"
+    restore.write_text(f"#!/bin/sh\n[ ! -e {refuse} ] || exit 1\nexec {shutil.which('iptables-restore')} \"$@\"\n")
+    restore.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    running = gateway(config(lab))
+    refuse.touch()
+    lab.gateway.run(["iptables", "-t", "mangle", "-F"])
+    assert wait_until(lambda: "rules_lost" in notices(lab), 15)
+    status = json.loads(ask(lab, running, "status", "--json", code=5))
+    assert status["degraded"] == ["the rules cannot be kept in place: iptables-restore: exit code 1"]
+    refuse.unlink()
+    assert wait_until(lambda: "rules_restored" in notices(lab), 15)
+    assert json.loads(ask(lab, running, "status", "--json"))["degraded"] == []
 
 
 def test_workers_follow_a_killed_supervisor(lab: Lab, gateway: Gateway) -> None:
@@ -243,21 +366,10 @@ def test_no_rules(lab: Lab) -> None:
     assert running.wait(5) == 0
 
 
-def test_raising_plugin_costs_no_worker(lab: Lab, gateway: Gateway, origin: Origin, tmp_path: Path,
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raising_plugin_costs_no_worker(lab: Lab, gateway: Gateway, origin: Origin,
+                                        plugin: Callable[[str], None]) -> None:
     """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on."""
-    (tmp_path / "bad.py").write_text(
-        "from nfqdpi.core.classifier import Classifier, NO_MATCH\n"
-        "def classify(prefix):\n"
-        "    if b'raise' in prefix: raise RuntimeError('as asked')\n"
-        "    return NO_MATCH\n"
-        "classifier = Classifier('bad', 'bad', '1', 4096, classify)\n"
-    )
-    info = tmp_path / "bad-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nbad = bad:classifier\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    plugin("    if b'raise' in prefix: raise RuntimeError('as asked')")
     running = gateway(config(lab))
     before = workers(lab, running)
     assert visit(lab, "raise.example") == "ok"  # fail.default is open

@@ -1,0 +1,93 @@
+"""One queue number, and how its worker does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from time import monotonic
+
+from nfqdpi.daemon.counters import Counters
+from nfqdpi.kernel.queues import Queue
+
+START = 5.0  # s that a worker may take to own its queue
+_HANG = 1.5  # s without a heartbeat, of which there are two a second, after which a worker is taken for hung
+_SHORT_LIFE = 5.0  # s; a worker that dies younger waits longer for its successor each time, up to this long
+_MANY = 3  # short lives in a row, which are no accident any more
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Place:
+    """One queue number and whoever works there: the counters stay when the worker is replaced."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.counters = Counters()
+        self.pid = 0  # 0: nobody
+        self.channel: socket.socket | None = None
+        self.starts = 0
+        self.ready = asyncio.Event()  # the worker owns its queue, or has ended
+        self.failure = ""  # why it does not
+        self.policy = 0  # the number of the one that the worker decides by
+        self.port = 0  # the netlink port that the queue was bound by; 0: not seen yet
+        self.retired = 0  # the worker before, which still judges what waits; 0: nobody
+        self._born = 0.0
+        self._short_lives = 0
+
+    def born(self, pid: int, channel: socket.socket, policy: int) -> None:
+        """A new worker."""
+        self.pid, self.channel, self.policy, self._born = pid, channel, policy, monotonic()
+        self.port = 0
+        self.starts += 1
+        self.failure = ""
+        self.ready.clear()
+
+    def pause(self) -> float:
+        """Seconds until the next start: none after a decent life or a first short one, then doubling."""
+        self._short_lives = self._short_lives + 1 if self.young else 0
+        return min(_SHORT_LIFE, 0.05 * 2**self._short_lives) if self._short_lives > 1 else 0.0
+
+    @property
+    def young(self) -> bool:
+        """The worker has not lived for long, or did not."""
+        return monotonic() - self._born < _SHORT_LIFE
+
+    @property
+    def trouble(self) -> str:
+        """That workers here end one after the other; "" while the one that there is lives long enough."""
+        if self._short_lives < _MANY or (self.pid and not self.young):
+            return ""
+        return (f"queue {self.number}: {self._short_lives} workers in a row ended within {_SHORT_LIFE:.0f} s of their "
+                "start")
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the worker has for itself: lists and the program are mapped, and shared."""
+        try:
+            _, resident, shared, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
+        except OSError:  # there is none any more
+            return 0
+        return (int(resident) - int(shared)) * _PAGE
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the worker's last heartbeat."""
+        return monotonic() - self.counters["heartbeat_ms"] / 1000
+
+    @property
+    def hangs(self) -> bool:
+        """The worker does not turn round any more: it is stopped, loops, or is stuck in a plugin."""
+        return bool(self.pid) and self.silence > (_HANG if self.ready.is_set() else START)
+
+    def deaf(self, queue: Queue | None) -> bool:
+        """The kernel gives the queue's packets to nobody, or to another socket than at first."""
+        if queue is not None and not self.port:
+            self.port = queue.portid
+        return queue is None or queue.portid != self.port
+
+    def kill(self) -> None:
+        """End the worker at once, if there is one, and the one before."""
+        for pid in filter(None, (self.pid, self.retired)):
+            os.kill(pid, signal.SIGKILL)
