@@ -26,7 +26,7 @@ from nfqdpi.lists.compile import compile_lists
 _EACH = 0.001  # s between two segments of the probe
 _STAMP = Struct("=d")
 _SWAPS = 50
-_PROBE_PORT = 8080
+PROBE_PORT = 8080
 _CONFIG = """
 [queue]
 workers = 1
@@ -58,9 +58,9 @@ class Probe:
 
     def __init__(self, ground: Ground) -> None:
         self.delays: list[float] = []  # s
-        with ground.server.entered(), socket.create_server((SERVERS[0], _PROBE_PORT)) as listener:
+        with ground.server.entered(), socket.create_server((SERVERS[0], PROBE_PORT)) as listener:
             with ground.client.entered():
-                self._near = socket.create_connection((SERVERS[0], _PROBE_PORT))
+                self._near = socket.create_connection((SERVERS[0], PROBE_PORT))
             self._far, _ = listener.accept()
         self._near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = b"POST / HTTP/1.1\r\nHost: probe.example\r\nContent-Length: 1000000000\r\n\r\n"
@@ -93,7 +93,7 @@ def main() -> None:
     with Ground() as ground:
         (ground.state / "names.txt").write_text("".join(f"n{n}.d{n % 1000}.example\n" for n in range(asked.names)))
         config = ground.state / "nfqdpi.toml"
-        config.write_text(_CONFIG.format(state=ground.state, probe=_PROBE_PORT))
+        config.write_text(_CONFIG.format(state=ground.state, probe=PROBE_PORT))
         running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", config], log="nfqdpi")
         _nfqdpi(ground, config, "lists", "update")
         _nfqdpi(ground, config, "reload")
