@@ -42,6 +42,7 @@ marks watch                             -  -  -  4
 events                                  0  0  0  4
 stats                                   0  3  5  4
 top                                     0  3  5  4
+top                                     0  3  5  4
 explain allowed.example                 0  0  0  4
 explain blocked.example                 1  1  1  4
 replay {here}/none.pcap                 0  0  0  4
