@@ -6,7 +6,6 @@ They are kept in the state directory: with the daemon down they wait for its sta
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 
-from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable, table
+from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, problems_of, table
 from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 
@@ -215,10 +214,8 @@ def _tell(config: Config) -> None:
     except PermissionError:
         fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted: the change is kept, and will be in force "
                                  "within ten seconds")
-    for problem in reply["problems"]:
-        click.echo(f"nfqdpi: {printable(problem)}", err=True)
-    if reply["problems"]:
-        sys.exit(Exit.DEGRADED)
+    if problems := problems_of(reply):
+        fail(Exit.DEGRADED, *problems)
     click.echo(f"in force: {reply['cut']} running flows cut, {reply['freed']} freed")
 
 

@@ -126,6 +126,11 @@ def ask_daemon(config: Config, command: str) -> dict[str, Any]:
     return reply
 
 
+def problems_of(reply: dict[str, Any]) -> list[str]:
+    """Why the daemon has not put in force what it was asked to; none where it has."""
+    return [reply["error"]] if "error" in reply else list(reply["problems"])
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """An aligned table on stdout; numbers to the right. On a terminal it is as wide as that, and long cells are cut."""
     cells = [_texts(row) for row in (header, *rows)]

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.common import (
+    AS_ROOT,
+    RESTART,
+    Exit,
+    config_option,
+    emit_json,
+    fail,
+    json_option,
+    printable,
+    problems_of,
+)
 from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config, ConfigError
 from nfqdpi.policy.formats import Format
@@ -164,8 +174,8 @@ def _have_reloaded(config: Config) -> None:
     except NotRunning:
         return
     except PermissionError:
-        reply = {"error": "its control socket is its owner's"}
-    if "error" in reply:
-        click.echo(f"nfqdpi: the running daemon has not taken it: {printable(str(reply['error']))}", err=True)
-    else:
-        click.echo("nfqdpi: the running daemon has taken it", err=True)
+        fail(Exit.NOT_PERMITTED, "the running daemon has not taken it: "
+                                 f"{config.control.socket}: not permitted: {AS_ROOT}")
+    if problems := problems_of(reply):
+        fail(Exit.DEGRADED, "the running daemon has not taken it:", *problems)
+    click.echo("nfqdpi: the running daemon has taken it", err=True)

@@ -50,7 +50,8 @@ def markdown() -> str:
         "## A verdict", "", *_table(structs, "Event"), "",
         "## Reasons", "", "| `verdict.reason` | |", "|---|---|", *reasons, "",
         "## A notice", "", *_table(structs, "Notice"), "",
-        "Of kind `events_lost`: `count` events before this line are missing here; `nfqdpi stats` counts them too.", "",
+        "Of kind `events_lost`: `count` events before this line are missing here; `nfqdpi stats` counts them too.",
+        "The other kinds are what the daemon mends by itself: [control.md](control.md).", "",
     ])
 
 

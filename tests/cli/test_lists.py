@@ -177,14 +177,17 @@ def daemon(config: Path, reply: dict[str, object]) -> Iterator[list[str]]:
 
 
 def test_the_daemon_is_told(config: Path) -> None:
-    """After a change, and only then; what it says of it is said."""
-    with daemon(config, {}) as asked:
+    """After a change, and only then; where it does not take it, why, with exit code 5."""
+    with daemon(config, {"problems": []}) as asked:
         assert "daemon has taken it" in call("update", "ads", "-c", config).stderr
         call("update", "ads", "-c", config)
         call("add", "more", config.parent / "ads.txt", "-c", config)
         call("rm", "more", "-c", config)
         assert len(asked) == 3
-    with daemon(config, {"error": "names: not\nnow"}):
-        told = call("add", "more", config.parent / "ads.txt", "-c", config)
-        assert (told.exit_code, told.stderr) == (
-            0, "nfqdpi: the running daemon has not taken it: names: not\\nnow\n")
+    refusals: list[dict[str, object]] = [{"error": "names: not\nnow"}, {"problems": ["names: not\nnow"]}]
+    for refusal in refusals:
+        with daemon(config, refusal):
+            told = call("add", "more", config.parent / "ads.txt", "-c", config)
+            assert (told.exit_code, told.stderr) == (
+                5, "nfqdpi: the running daemon has not taken it:\nnfqdpi: names: not\\nnow\n")
+        call("rm", "more", "-c", config)
