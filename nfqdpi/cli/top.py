@@ -123,7 +123,8 @@ def _live(config: Config, view: View, every: float) -> None:
     except Hung as error:
         fail(Exit.DEGRADED, f"{error}: {RESTART}")
     except (NotRunning, PermissionError):
-        ask_daemon(config, "top")  # it says why not
+        ask_daemon(config, "top")  # it says why not; or there is another daemon by now
+        _live(config, view, every)
 
 
 class _Screen:
@@ -138,12 +139,10 @@ class _Screen:
     def run(self, screen: curses.window) -> None:
         import curses
 
-        from nfqdpi.daemon.control import ask
-
         with suppress(curses.error):  # not every terminal can
             curses.use_default_colors()
             curses.curs_set(0)
-        now = before = ask(self._socket, "top")
+        now = before = self._ask()
         due = monotonic() + self._every
         while True:
             self._draw(screen, now, before)
@@ -152,8 +151,16 @@ class _Screen:
             if key != -1 and not self._press(key):
                 return
             if monotonic() >= due:
-                before, now = now, ask(self._socket, "top")
+                before, now = now, self._ask()
                 due = monotonic() + self._every
+
+    def _ask(self) -> dict[str, Any]:
+        from nfqdpi.daemon.control import NotRunning, ask
+
+        reply = ask(self._socket, "top")
+        if "error" in reply:
+            raise NotRunning(reply["error"])  # an older one, which has no tables
+        return reply
 
     def _press(self, key: int) -> bool:
         """False: it was the last."""

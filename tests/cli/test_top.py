@@ -141,6 +141,16 @@ def test_live(config: Path) -> None:
         assert terminal.close() == 0
 
 
+def test_a_daemon_without_tables(tmp_path: Path) -> None:
+    """An older one, before its restart: its own words, exit 5."""
+    file = tmp_path / "nfqdpi.toml"
+    file.write_text(f'[control]\nsocket = "{tmp_path}/control.sock"\n')
+    with listening(tmp_path / "control.sock"):
+        terminal = Terminal("top", "-c", file)
+        assert terminal.shows(r"the daemon says: no command 'top'")
+        assert terminal.close() == 5
+
+
 def test_a_daemon_that_ends(tmp_path: Path) -> None:
     """Ends the picture, too: exit 3, and a sentence on the terminal as it was."""
     file = tmp_path / "nfqdpi.toml"
