@@ -47,7 +47,7 @@ class Tally:
     def _forget(self) -> None:
         kept = dict(self.most())
         for key in self._counts.keys() - kept.keys():
-            self.others += self._counts[key]
+            self.others.update(self._counts[key])
         self._counts = kept
 
 
