@@ -21,8 +21,9 @@ STOPS = ("|", "&&", ";", ">")  # the shell's
 
 def commands(text: str) -> Iterator[str]:
     """In blocks of code, and in lines; a usage with [OPTIONS] is none."""
-    lines = re.findall(r"^ {4,}(?:sudo |\$ )?(nfqdpi .*)$", text, re.MULTILINE) + re.findall(r"`(nfqdpi [^`]*)`", text)
-    yield from (line for line in lines if "[" not in line)
+    in_blocks = re.findall(r"^ {4,}(?:sudo |\$ )?(nfqdpi [a-z].*)$", text, re.MULTILINE)
+    in_lines = re.findall(r"`(nfqdpi [^`]*)`", text)
+    yield from (line for line in in_blocks + in_lines if "[" not in line)
 
 
 def parse(line: str) -> None:

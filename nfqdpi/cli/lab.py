@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from nfqdpi.cli.common import Exit, emit_json, fail, json_option, need, printable
+from nfqdpi.cli.terminal import cut, fitted
 
 if TYPE_CHECKING:
     from nfqdpi.lab.network import Lab
@@ -119,7 +120,10 @@ def _show_table(rows: Iterable[Row]) -> int:
 
 
 def _line(*cells: str) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+    widths = fitted(_WIDTHS, gap=2)
+    if widths != list(_WIDTHS):  # else a cell that disagrees may be longer
+        cells = tuple(map(cut, cells, widths))
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cells(row: Row) -> str:

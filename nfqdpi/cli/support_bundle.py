@@ -40,4 +40,4 @@ def command(config: Config, output: Path | None, *, as_json: bool) -> None:
         emit_json({"file": str(path), "parts": names})
     else:
         click.echo(f"{path}: {', '.join(names)}")
-        click.echo("Names and addresses are replaced. Look it through before you send it: tar -xzOf FILE | less")
+        click.echo(f"Names and addresses are replaced. Look it through before you send it: tar -xzOf {path} | less")
