@@ -47,6 +47,7 @@ class Worker:
         self._channel = channel
         self._field = config.field
         self._lines = bytearray()
+        self._counted: dict[str, int] = {}  # what of the queue's and engine's counts is on the page
         self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
         self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
         self._over = False
@@ -93,9 +94,10 @@ class Worker:
         self._latencies.clear()
         self._flush()
         self._hear()
-        self._counters["faults"] = self._queue.faults
         self._counters["flows"] = len(self._engine.flows)
-        self._counters["evicted"] = self._engine.flows.evicted
+        for name, count in (("faults", self._queue.faults), ("evicted", self._engine.flows.evicted)):
+            self._counters[name] += count - self._counted.get(name, 0)
+            self._counted[name] = count
 
     def _hear(self) -> None:
         """Take another policy, or note that this is the end."""

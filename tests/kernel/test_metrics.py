@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+from contextlib import ExitStack
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
 from tests.kernel.daily import Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
-from tests.kernel.test_supervision import wait_until
+from tests.kernel.test_supervision import replaced, wait_until, workers
 from tests.promtext import parse
 
 
@@ -45,6 +48,23 @@ def test_a_scrape_tells_what_was_judged(lab: Lab, gateway: Gateway, origin: Orig
     assert sum(metrics["nfqdpi_rule_verdicts_total"].samples.values()) == 2
     assert sum(metrics["nfqdpi_worker_ready"].samples.values()) == 2
     assert len(metrics["nfqdpi_queue_waiting"].samples) == 2
+
+
+def test_counters_outlive_a_worker(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """What the one before has counted stays, when another takes its place."""
+    running = gateway(config(lab, workers=1).replace("[inspect]", "[inspect]\nmax_flows = 16"))
+    with ExitStack() as undecided:
+        for _ in range(24):
+            undecided.enter_context(Visitor(lab.client, 4))
+        assert wait_until(lambda: total(lab, running)["evicted"] >= 8, 5)
+    before = total(lab, running)
+    (victim,) = workers(lab, running)
+    os.kill(victim, signal.SIGKILL)
+    assert wait_until(lambda: replaced(lab, running, victim), 5)
+    browse(lab, "allowed.example")
+    assert wait_until(lambda: total(lab, running)["packets"] > before["packets"], 5)
+    after = total(lab, running)
+    assert {name for name in before if name != "flows" and after[name] < before[name]} == set()
 
 
 def test_a_port_that_is_taken(lab: Lab, gateway: Gateway, origin: Origin) -> None:
