@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -89,7 +88,8 @@ def check(config: Config, as_json: bool) -> None:
         emit_json({"ok": not differences, "differences": differences})
     else:
         click.echo("\n".join(differences) or "the rules are as configured")
-    sys.exit(Exit.NO if differences else Exit.OK)
+    if differences:
+        fail(Exit.NO, "nfqdpi rules install puts them in place; a daemon that runs does so by itself")
 
 
 def _wanted(config: Config) -> RuleSet:
