@@ -12,6 +12,7 @@ from nfqdpi.lab.gauges import queued, tracked
 from nfqdpi.lab.network import Family, Lab
 from tests.kernel.daily import FAMILIES, Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
+from tests.kernel.test_supervision import wait_until
 
 
 def events(lab: Lab) -> list[dict[str, object]]:
@@ -55,6 +56,8 @@ def test_a_port_used_again_behind_a_lost_reset(lab: Lab, gateway: Gateway, origi
     with Visitor(lab.client, family) as visitor:
         lab.server.run([tables, "-A", *losing])
         assert visitor.ask("blocked.example") == "reset"
+        # It leaves after the client's.
+        assert wait_until(lambda: "[0:0] -A INPUT" not in lab.server.run([f"{tables}-save", "-c"]).stdout, 5)
     lab.server.run([tables, "-D", *losing])
     assert not origin.accepted(0).ended.wait(0.2)
     with Visitor(lab.client, family, timeout=10, source_port=visitor.port) as again:
