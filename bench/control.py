@@ -43,6 +43,7 @@ file = "{state}/eve.json"
 socket = "{state}/control.sock"
 """
 _AT_A_TIME = 32
+_FLOWS = 10**7  # more than there is time for
 _ASK = 0.1  # s between two askings for status
 _BAD = (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 1000 + b"\n", b"[" * 1000 + b"\n", b"{}\n",
         b'{"v": 9, "command": "status"}\n')
@@ -71,13 +72,15 @@ def main() -> None:
         quiet: list[float] = []
         attacked: list[float] = []
         with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(ground.load, ground.request("http"), 10**9, "-r", asked.rate, timeout=10**6)
+            loading = pool.submit(ground.load, ground.request("http"), _FLOWS, "-r", asked.rate, timeout=10**6)
             time.sleep(2)
-            for _ in range(asked.rounds):
-                took = _round(probe, path, attack, attacked)
-                _round(probe, path, ["sleep", str(took)], quiet)
-            for pid in ground.client.pids():
-                os.kill(pid, signal.SIGTERM)
+            try:
+                for _ in range(asked.rounds):
+                    took = _round(probe, path, attack, attacked)
+                    _round(probe, path, ["sleep", str(took)], quiet)
+            finally:
+                for pid in ground.client.pids():
+                    os.kill(pid, signal.SIGTERM)
             with suppress(subprocess.SubprocessError, LabError):  # it did not come to its end
                 loading.result()
         _tell(quiet, attacked)
@@ -119,6 +122,7 @@ def _attack(path: str, malformed: int, half_open: int) -> None:
         while (number := next(left)) < malformed:
             with suppress(OSError), _connect(path) as client:
                 client.sendall(_BAD[number % len(_BAD)])
+                client.shutdown(socket.SHUT_WR)
                 while client.recv(4096):
                     pass
 

@@ -27,13 +27,14 @@ VERSION = 1
 
 _CHANGES = frozenset({"reload", "by_hand"})  # what changes something, and may take long
 
-_LONGEST_REQUEST = 65536  # bytes
+_LONGEST_REQUEST = 4096  # bytes
 _PATIENCE = 10.0  # s that a client may take for its next request
 _REPLY = 60.0  # s that a client may take for a reply
 _ANSWER = 5  # s for the daemon to answer at all
 _WORK = 300.0  # s that it may take for what changes the policy: a reload may have millions of names to compile
 _PIECE = 65536  # bytes of a reply that are handed to the kernel at a time
-_MOST_CLIENTS, _MOST_OF_A_USER = 64, 32
+_MOST_CLIENTS, _MOST_OF_A_USER = 256, 128
+_BACKLOG = 16  # and so many are let in at once, so that a newcomer is heard long before it is the oldest
 _PENANCE = 0.05  # s until the answer to what is no request: so it takes time to be a nuisance
 
 _FINAL = frozenset({"bad_request", "not_permitted"})  # refusals that end the connection
@@ -157,7 +158,8 @@ class Control:
         _make_room(Path(self._path))
         before = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_REQUEST)
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_REQUEST,
+                                                           backlog=_BACKLOG)
         finally:
             os.umask(before)
         for group in self._readers:
@@ -209,9 +211,7 @@ class Control:
         while line := await asyncio.wait_for(reader.readline(), _PATIENCE):
             if client not in self._clients:
                 return  # it had to go, with half a request
-            client.busy = True
             reply = await self._answer(client, line)
-            client.busy = False
             async with asyncio.timeout(_REPLY):
                 async for piece in _pieces(reply):
                     client.writer.write(piece)
@@ -231,8 +231,12 @@ class Control:
         command = self._commands.get(request.command)
         if command is None or request.v != VERSION:
             return await _refusal("unknown", f"no command {request.command!r} in version {request.v}")
+        client.busy = True
         reply = command()
-        return await reply if isinstance(reply, Awaitable) else reply
+        if isinstance(reply, Awaitable):
+            reply = await reply
+        client.busy = False
+        return reply
 
 
 async def _refusal(code: str, error: str) -> Reply:
