@@ -11,7 +11,8 @@ from typing import NamedTuple
 from bench.ground import HELLOS
 from nfqdpi import assemble
 from nfqdpi.config import Config
-from nfqdpi.config.model import Domain, Inspect, Rule
+from nfqdpi.config.model import Inspect, Rule
+from nfqdpi.config.values import Domain
 from nfqdpi.core.decision import Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import TCP, Flags

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nfqdpi import assemble
 from nfqdpi.config import Config, ConfigError, load
-from nfqdpi.config.model import Duration
+from nfqdpi.config.values import Duration
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from tests.builders import hello
 from tests.core.transcript import Talk

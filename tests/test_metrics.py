@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from nfqdpi.config.model import Listen
+from nfqdpi.config.values import Listen
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.exposition import METRICS, Snapshot, exposition
 from nfqdpi.daemon.metrics import Metrics

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nfqdpi.config.model import Config, DomainList, Duration, Events, Rule, Schedule, State, Times
+from nfqdpi.config.model import Config, DomainList, Events, Rule, Schedule, State
+from nfqdpi.config.values import Duration, Times
 from nfqdpi.doctor import upkeep
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel.modules import Presence, closed, presence

@@ -53,7 +53,7 @@ def _whose(command: F) -> F:
 
 
 def _member(client: str | None) -> str | None:
-    from nfqdpi.config.model import Member
+    from nfqdpi.config.values import Member
 
     if client is None:
         return None
@@ -64,7 +64,7 @@ def _member(client: str | None) -> str | None:
 
 
 def _seconds(ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    from nfqdpi.config.model import Duration
+    from nfqdpi.config.values import Duration
 
     try:
         return None if value is None else Duration.parse(value)

@@ -115,7 +115,7 @@ def _show_json(read: Read) -> None:
 
 def moment(text: str, now: datetime) -> datetime:
     """What ``--since`` says, in the system's time zone. Raises ValueError."""
-    from nfqdpi.config.model import Duration
+    from nfqdpi.config.values import Duration
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if text in ("today", "yesterday"):

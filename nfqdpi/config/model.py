@@ -2,138 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
+from nfqdpi.config.values import (
+    Domain,
+    Duration,
+    Exception_,
+    FilePath,
+    Interface,
+    Listen,
+    Member,
+    Port,
+    SocketPath,
+    SyslogTarget,
+    Times,
+    TimeZone,
+    UserName,
+)
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
-from nfqdpi.policy.names import Pattern
-from nfqdpi.policy.schedule import Window
-
-Exception_ = Literal["accelerate", "block"]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-# IFNAMSIZ less the NUL; it goes into firewall rules, where a last + matches any ending.
-Interface = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]{0,14}\Z")]
-FilePath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
-UserName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{0,32}\Z")]  # a group's, too
-SocketPath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=107)]  # unix(7): 108 bytes with the NUL
-
-
-class Duration(float):
-    """Seconds, written as "250ms", "30s", "10m", "2h" or "1d"."""
-
-    _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # noqa: RUF012  never changed
-
-    @classmethod
-    def parse(cls, value: object) -> Duration:
-        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-        if match is None or not float(match[1]):
-            raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h"')
-        return cls(float(match[1]) * cls._UNITS[match[2]])
-
-    def __str__(self) -> str:
-        return f"{float(self):g}s"
-
-
-class Member(str):
-    """Who belongs to a group: an address, a CIDR or a MAC address in canonical form, or a client's name."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> Member:
-        if not isinstance(value, str):
-            raise ValueError("expected an address, a CIDR, a MAC address or a name")  # noqa: TRY004  reported as a config problem
-        if re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", value):
-            return cls(value.lower().replace("-", ":"))
-        if re.fullmatch(r"[0-9.]+(/.*)?|[^/]*:.*", value):
-            return cls(ipaddress.ip_network(value))
-        if not re.fullmatch(r"[\w.-]{1,253}", value):
-            raise ValueError(f"{value!r} is no address, CIDR, MAC address or name")
-        return cls(value.lower())
-
-
-class Domain(str):
-    """A domain pattern, as it was written."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> Domain:
-        if not isinstance(value, str):
-            raise ValueError("expected a domain pattern as a string")  # noqa: TRY004  reported as a config problem
-        Pattern.parse(value)
-        return cls(value)
-
-
-class Times(str):
-    """A schedule's window, as it was written."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> Times:
-        if not isinstance(value, str):
-            raise ValueError('expected a window such as "mon-fri 21:00-07:00"')  # noqa: TRY004  reported as a config problem
-        Window.parse(value)
-        return cls(value)
-
-
-class TimeZone(str):
-    """A time zone's name, "Europe/Berlin"; "" is the system's."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> TimeZone:
-        try:
-            if value:
-                ZoneInfo(str(value))
-        except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-            raise ValueError(f"{value!r} is no time zone such as \"Europe/Berlin\"") from None
-        except KeyError:
-            raise ValueError(f"no time zone is named {value!r}") from None
-        return cls(value)
-
-
-class SyslogTarget(str):
-    """A unix socket's path, or "udp://HOST[:PORT]"; "" is none."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> SyslogTarget:
-        unix = r"/[^\x00]{1,106}"  # unix(7): 108 bytes with the NUL
-        udp = r"udp://([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
-        found = re.fullmatch(rf"|{unix}|{udp}", value) if isinstance(value, str) else None
-        if found is None or int(found[2] or 1) not in range(1, 65536):
-            raise ValueError('expected a socket such as "/dev/log", or "udp://HOST[:PORT]"')
-        return cls(found[0])
-
-
-class Listen(str):
-    """An address and a port to listen on, "127.0.0.1:9477" or "[::1]:9477"; "" is none."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, value: object) -> Listen:
-        found = re.fullmatch(r"|(?:([0-9.]+)|\[([^]]+)\]):([0-9]{1,5})", value) if isinstance(value, str) else None
-        if found is None or int(found[3] or 1) not in range(1, 65536):
-            raise ValueError('expected an address and a port such as "127.0.0.1:9477" or "[::1]:9477"')
-        if found[3]:
-            ipaddress.IPv4Address(found[1]) if found[1] else ipaddress.IPv6Address(found[2])
-        return cls(found[0])
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """Address and port."""
-        address, _, port = self.rpartition(":")
-        return address.strip("[]"), int(port)
 
 
 class Queue(Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
 
-from nfqdpi.config.model import Listen
+from nfqdpi.config.values import Listen
 from nfqdpi.kernel.firewall import FirewallError
 
 _PATIENCE = 5.0  # s that a client may take to ask, and again to take the answer

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from ipaddress import ip_network
 from typing import Generic, NamedTuple, TypeVar
 
-from nfqdpi.config.model import Interface, Member
+from nfqdpi.config.values import Interface, Member
 from nfqdpi.importers.draft import InexpressibleError
 
 S = TypeVar("S", bound=Hashable)

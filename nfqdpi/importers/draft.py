@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from nfqdpi.config.model import DomainList, Duration, Group, Rule, Schedule
+from nfqdpi.config.model import DomainList, Group, Rule, Schedule
+from nfqdpi.config.values import Duration
 
 
 class SourceError(Exception):

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
-from nfqdpi.config.model import Domain, Member, Rule
+from nfqdpi.config.model import Rule
+from nfqdpi.config.values import Domain, Member
 from nfqdpi.importers.draft import Draft, InexpressibleError
 from nfqdpi.importers.ovsdb import Row
 from nfqdpi.policy.names import Kind, Pattern

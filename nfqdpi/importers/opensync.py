@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from nfqdpi.config.model import Group, Member, Rule
+from nfqdpi.config.model import Group, Rule
+from nfqdpi.config.values import Member
 from nfqdpi.importers import ovsdb
 from nfqdpi.importers.draft import Draft, SourceError, list_from
 from nfqdpi.importers.fsmrow import Step, read_step

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from typing import Any
 
-from nfqdpi.config.model import Schedule, Times, TimeZone
+from nfqdpi.config.model import Schedule
+from nfqdpi.config.values import Times, TimeZone
 from nfqdpi.importers.draft import Draft
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -14,7 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from nfqdpi.config.model import Domain, Group, Rule
+from nfqdpi.config.model import Group, Rule
+from nfqdpi.config.values import Domain
 from nfqdpi.importers import regex, teleporter
 from nfqdpi.importers.clients import Identity, blocks
 from nfqdpi.importers.draft import Draft, InexpressibleError, SourceError, list_from

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
-from nfqdpi.config.model import Domain
+from nfqdpi.config.values import Domain
 from nfqdpi.importers import regex
 from nfqdpi.importers.draft import Draft, InexpressibleError
 from nfqdpi.policy import dialects

@@ -11,7 +11,8 @@ from time import monotonic
 import msgspec
 import pytest
 
-from nfqdpi.config.model import Config, Events, Rule, SyslogTarget
+from nfqdpi.config.model import Config, Events, Rule
+from nfqdpi.config.values import SyslogTarget
 from nfqdpi.events.model import Line, Notice
 from nfqdpi.events.targets import File
 from nfqdpi.events.writer import EventLog, Writer

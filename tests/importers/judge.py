@@ -11,7 +11,7 @@ import msgspec
 
 from nfqdpi import assemble
 from nfqdpi.config import Config, load
-from nfqdpi.config.model import Domain
+from nfqdpi.config.values import Domain
 from nfqdpi.core.decision import Client
 from nfqdpi.importers.draft import Draft
 from nfqdpi.importers.toml import render

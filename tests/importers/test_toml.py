@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.config.model import Domain, DomainList, Duration, Group, Member, Rule, Schedule, Times
+from nfqdpi.config.model import DomainList, Group, Rule, Schedule
+from nfqdpi.config.values import Domain, Duration, Member, Times
 from nfqdpi.importers.draft import Draft
 from nfqdpi.importers.toml import render
 from tests.importers.judge import config_of

@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nfqdpi.config.model import DomainList, Duration
+from nfqdpi.config.model import DomainList
+from nfqdpi.config.values import Duration
 from nfqdpi.lists.store import Store
 from nfqdpi.lists.update import Outcome, Result, due, next_due, update
 from nfqdpi.policy.formats import Format
