@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.ground import Ground, stop
 from bench.reload import PROBE_PORT, Probe
-from nfqdpi.daemon.control import ask
+from nfqdpi.daemon.ask import ask
 from nfqdpi.lab.namespace import LabError
 
 _CONFIG = """

@@ -17,7 +17,8 @@ import pytest
 
 from nfqdpi.config.model import Control as Settings
 from nfqdpi.daemon import control as module
-from nfqdpi.daemon.control import VERSION, Control, NotRunning, ask, readers
+from nfqdpi.daemon.ask import VERSION, NotRunning, ask
+from nfqdpi.daemon.control import Control, readers
 
 USER, GROUP = "nobody", "nogroup"  # Debian's
 

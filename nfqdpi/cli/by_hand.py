@@ -201,7 +201,7 @@ def _take_back(config: Config, state: State, numbers: Sequence[int]) -> None:
 
 def _tell(config: Config) -> None:
     """Have the daemon look at once. Without one, the change waits for its start."""
-    from nfqdpi.daemon.control import Hung, NotRunning, ask
+    from nfqdpi.daemon.ask import Hung, NotRunning, ask
 
     try:
         with busy("waiting for the daemon"):

@@ -110,7 +110,7 @@ def printable(text: str) -> str:
 
 def ask_daemon(config: Config, command: str) -> dict[str, Any]:
     """The daemon's reply; ends with exit code 3 where none runs, 4 where we may not ask, 5 where it does not answer."""
-    from nfqdpi.daemon.control import Hung, NotRunning, ask
+    from nfqdpi.daemon.ask import Hung, NotRunning, ask
 
     try:
         with busy("waiting for the daemon"):

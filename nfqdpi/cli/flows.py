@@ -100,7 +100,7 @@ def _or_dash(number: int | None) -> int | str:
 
 def _names(config: Config) -> dict[str, Any]:
     """What the daemon remembers of decided flows; nothing where it is down."""
-    from nfqdpi.daemon.control import NotRunning, ask
+    from nfqdpi.daemon.ask import NotRunning, ask
 
     try:
         reply = ask(config.control.socket, "flows")

@@ -164,7 +164,7 @@ def permitted() -> Iterator[None]:
 
 def _have_reloaded(config: Config) -> None:
     """Where a daemon runs, it takes the change now; where none does, at its next start."""
-    from nfqdpi.daemon.control import Hung, NotRunning, ask
+    from nfqdpi.daemon.ask import Hung, NotRunning, ask
 
     try:
         with busy("the daemon takes it"):

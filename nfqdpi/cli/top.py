@@ -110,7 +110,7 @@ def _live(config: Config, view: View, every: float) -> None:
     import locale
     import os
 
-    from nfqdpi.daemon.control import Hung, NotRunning
+    from nfqdpi.daemon.ask import Hung, NotRunning
 
     locale.setlocale(locale.LC_ALL, "")
     os.environ.setdefault("ESCDELAY", "25")  # ms; 1000 are for terminals of another century
@@ -155,7 +155,7 @@ class _Screen:
                 due = monotonic() + self._every
 
     def _ask(self) -> dict[str, Any]:
-        from nfqdpi.daemon.control import NotRunning, ask
+        from nfqdpi.daemon.ask import NotRunning, ask
 
         reply = ask(self._socket, "top")
         if "error" in reply:

@@ -12,12 +12,8 @@ from math import inf
 from typing import assert_never
 
 from nfqdpi.core.classifier import (
-    NEED_MORE,
-    NO_MATCH,
-    Answer,
     Classification,
     Classifier,
-    Classify,
     Glimpse,
     Pending,
     Step,
@@ -211,7 +207,7 @@ class Engine:
         """Judge every whole unit that is on record."""
         told: tuple[Judgement, ...] = ()
         while flow.awaiting is None and flow.readers and flow.stream.head:
-            match self._classify(flow):
+            match flow.classify():
                 case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
@@ -223,7 +219,7 @@ class Engine:
                 case Pending.NO_MATCH:
                     return self._unknown(flow, now)
                 case Step() as step:
-                    self._next_unit(flow, step, step.then, now)
+                    flow.next_unit(step, step.then, now)
                 case Classification() as found:
                     decision = self._judge(flow, found, now)
                     told += decision.judgements
@@ -239,22 +235,6 @@ class Engine:
             return _so_far(flow, told)
         decision = self._except(flow, Reason.TOO_BIG, flow.key, now)
         return decision._replace(judgements=told + decision.judgements)
-
-    def _classify(self, flow: Flow) -> Answer:
-        prefix = flow.stream.head
-        pending = []
-        glimpse = None
-        for read in flow.readers:
-            answer = read(prefix)
-            if isinstance(answer, Glimpse):
-                glimpse = answer if glimpse is None or answer.names else glimpse
-                pending.append(answer.then or read)
-            elif answer is NEED_MORE:
-                pending.append(read)
-            elif answer is not NO_MATCH:
-                return answer
-        flow.readers = tuple(pending)
-        return glimpse or (NEED_MORE if pending else NO_MATCH)
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
         outcome = self._ask(found.names, Reason.NO_NAME, flow.client)
@@ -275,7 +255,7 @@ class Engine:
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
-            self._next_unit(flow, found, found.then if self.strict else None, now)
+            flow.next_unit(found, found.then if self.strict else None, now)
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
@@ -303,13 +283,6 @@ class Engine:
         reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
         return Outcome(ruling.verdict, reason, ruling.rule, ruling.list)
 
-    def _next_unit(self, flow: Flow, unit: Classification | Step, then: Classify | None, now: float) -> None:
-        flow.stream.advance(unit.length, unit.skip)
-        flow.readers = (then,) if then is not None else ()
-        if then is None:
-            flow.stream.clear()  # watched, not read: what passes from here on is not recorded
-        flow.since = now if flow.stream.head else None
-
     def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:
         """E6: accelerate when the server's own bytes show that it got, and took, the unit that we judged."""
         if flow.verdict in _FINAL:
@@ -336,7 +309,7 @@ class Engine:
             return _CONFIRMED
         flow.server.advance(reply.length)
         flow.resume()
-        self._next_unit(flow, unit, None if reply.accepted else unit.then, now)
+        flow.next_unit(unit, None if reply.accepted else unit.then, now)
         return _WATCHING if reply.accepted else _READING
 
     def _except(self, flow: Flow | None, reason: Reason, key: FlowKey | None, now: float,

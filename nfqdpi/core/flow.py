@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Pending, Reply, Step
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
@@ -93,6 +93,30 @@ class Flow:
     def opening_seen(self) -> bool:
         """True where the stream's base is the server's word (E1)."""
         return self.server_base is not None
+
+    def classify(self) -> Answer:
+        """What the readers that are left say of the unit's bytes; those that say never are asked no more."""
+        pending = []
+        glimpse = None
+        for read in self.readers:
+            answer = read(self.stream.head)
+            if isinstance(answer, Glimpse):
+                glimpse = answer if glimpse is None or answer.names else glimpse
+                pending.append(answer.then or read)
+            elif answer is NEED_MORE:
+                pending.append(read)
+            elif answer is not NO_MATCH:
+                return answer
+        self.readers = tuple(pending)
+        return glimpse or (NEED_MORE if pending else NO_MATCH)
+
+    def next_unit(self, unit: Classification | Step, then: Classify | None, now: float) -> None:
+        """The unit is judged; ``then`` reads what follows it. None: nobody does."""
+        self.stream.advance(unit.length, unit.skip)
+        self.readers = (then,) if then is not None else ()
+        if then is None:
+            self.stream.clear()  # watched, not read: what passes from here on is not recorded
+        self.since = now if self.stream.head else None
 
     def await_reply(self, unit: Classification, confirmed: Verdict, revision: object) -> None:
         """The unit is allowed, by a policy of this revision, if the server takes it: ``confirmed`` is the verdict

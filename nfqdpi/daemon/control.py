@@ -1,4 +1,4 @@
-"""The control socket: one JSON request a line, one JSON reply a line. docs/control.md describes it for others.
+"""The control socket, as the daemon serves it; ``ask`` is the other end, docs/control.md describes both.
 
 Who asks is known from the kernel. Whoever connects may be slow, or means harm: a request has its time, a reply goes out
 by pieces, a bad request ends the connection, and of those who only hold one, the oldest makes room for who comes next.
@@ -17,21 +17,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from nfqdpi.config.model import Control as Settings
-
-VERSION = 1
-
-_CHANGES = frozenset({"reload", "by_hand"})  # what changes something, and may take long
+from nfqdpi.daemon.ask import CHANGES, VERSION, Request
 
 _LONGEST_REQUEST = 4096  # bytes
 _PATIENCE = 10.0  # s that a client may take for its next request
 _REPLY = 60.0  # s that a client may take for a reply
-_ANSWER = 5  # s for the daemon to answer at all
-_WORK = 300.0  # s that it may take for what changes the policy: a reload may have millions of names to compile
 _PIECE = 65536  # bytes of a reply that are handed to the kernel at a time
 _MOST_CLIENTS, _MOST_OF_A_USER = 256, 128
 _BACKLOG = 16  # and so many are let in at once, so that a newcomer is heard long before it is the oldest
@@ -43,55 +38,7 @@ _FINAL = frozenset({"bad_request", "not_permitted"})  # refusals that end the co
 _CREDENTIALS = Struct("3i")  # struct ucred: pid, uid, gid
 _SO_PEERGROUPS = 59
 _GID = Struct("I")
-_TIMEVAL = Struct("@ll")
 _MOST_GROUPS = 1024 // _GID.size  # what Python lets getsockopt return
-
-
-class Request(msgspec.Struct):
-    """``v``: the protocol's version; ``command``: what is asked."""
-
-    command: str
-    v: int = VERSION
-
-
-class NotRunning(Exception):  # noqa: N818  a state of the machine, not of the program
-    """Nobody answers on the control socket."""
-
-
-class Hung(NotRunning):
-    """A daemon is there, and gives no answer."""
-
-
-def ask(path: str, command: str) -> dict[str, Any]:
-    """The reply to a command, for the command line. Raises NotRunning; Hung where a daemon is there and says nothing;
-    PermissionError where we may not."""
-    if not path:
-        raise NotRunning("[control] socket is switched off, so a daemon cannot be asked")
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            # Python's own timeout would have connect() fail, not wait, where others stand in line.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_ANSWER, 0))
-            client.connect(path)
-            client.settimeout(_ANSWER)
-            replies = client.makefile("rb")
-            if command in _CHANGES:  # whether it lives is known before it is waited for
-                _exchange(client, replies, "status")
-                client.settimeout(_WORK)
-            return _exchange(client, replies, command)
-    except PermissionError:
-        raise
-    except (TimeoutError, BlockingIOError) as error:  # the second: its backlog is full
-        raise Hung(f"the daemon is there and does not answer on {path}") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise NotRunning(f"no daemon answers on {path}") from error
-
-
-def _exchange(client: socket.socket, replies: BinaryIO, command: str) -> dict[str, Any]:
-    client.sendall(msgspec.json.encode(Request(command)) + b"\n")
-    reply: dict[str, Any] = msgspec.json.decode(replies.readline())
-    if reply.get("code") == "not_permitted":
-        raise PermissionError(errno.EACCES, reply["error"])
-    return reply
 
 
 Reply = dict[str, Any]
@@ -225,7 +172,7 @@ class Control:
             request = msgspec.json.decode(line, type=Request)
         except msgspec.DecodeError as error:
             return await _refusal("bad_request", f"not a request: {error}")
-        changes = request.command in _CHANGES
+        changes = request.command in CHANGES
         if client.uid not in self._owners and (changes or not client.groups & self._readers):
             return await _refusal("not_permitted", f"user {client.uid} may not {'change' if changes else 'read'} this")
         command = self._commands.get(request.command)

@@ -16,7 +16,7 @@ import msgspec
 
 from nfqdpi import __version__
 from nfqdpi.config.model import Config
-from nfqdpi.daemon.control import NotRunning, ask
+from nfqdpi.daemon.ask import NotRunning, ask
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.doctor import examine
 from nfqdpi.doctor.scrub import Scrubber

@@ -11,7 +11,7 @@ from typing import Any
 
 from nfqdpi import assemble
 from nfqdpi.config.model import Config, DomainList
-from nfqdpi.daemon.control import Hung, NotRunning, ask
+from nfqdpi.daemon.ask import Hung, NotRunning, ask
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.events.reader import siblings
 from nfqdpi.kernel import clock

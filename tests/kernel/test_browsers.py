@@ -14,8 +14,6 @@ from tests.kernel import browser
 from tests.kernel.browser import Page
 from tests.kernel.daily import FAMILIES, Gateway, config
 
-pytestmark = pytest.mark.skipif(not browser.installed(), reason="no chromium here; ./dev test installs it")
-
 SOON = 30  # seconds, a browser's start on a busy machine included; it gives a silent server minutes
 
 
