@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Classify, Confirm, Glimpse, Pending, Reply
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Pending, Reply
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
@@ -21,6 +21,7 @@ from nfqdpi.replay.links import ip_packet
 from tests.builders import extension, handshake, hello, hello_message, record, records, request
 from tests.core.transcript import RULES, engine
 from tests.fuzz import script
+from tests.fuzz.units import confirm, then, unit
 
 if TYPE_CHECKING:
     from nfqdpi.replay.entry import Entry
@@ -28,31 +29,14 @@ if TYPE_CHECKING:
 _MOST_UNITS = 60
 
 _policy = Policy(RULES)
+_hello = unit(tls.classifier.classify(hello("a.example")))
+_chunked = unit(http.classifier.classify(request("a.example", "Transfer-Encoding: chunked")))
+_upgrade = unit(http.classifier.classify(request("a.example", "Upgrade: x")))
+_tunnel = unit(http.classifier.classify(request(None, method="CONNECT", target="a.example:443")))
 
-
-def _unit(answer: Answer) -> Classification:
-    assert isinstance(answer, Classification)
-    return answer
-
-
-def _then(unit: Classification) -> Classify:
-    assert unit.then is not None
-    return unit.then
-
-
-def _confirm(unit: Classification) -> Confirm:
-    assert unit.confirm is not None
-    return unit.confirm
-
-
-_hello = _unit(tls.classifier.classify(hello("a.example")))
-_chunked = _unit(http.classifier.classify(request("a.example", "Transfer-Encoding: chunked")))
-_upgrade = _unit(http.classifier.classify(request("a.example", "Upgrade: x")))
-_tunnel = _unit(http.classifier.classify(request(None, method="CONNECT", target="a.example:443")))
-
-_TLS_READERS = (tls.classifier.classify, _then(_hello))
-_HTTP_READERS = (http.classifier.classify, _then(_chunked), _then(_upgrade))
-_CONFIRMS = (_confirm(_hello), _confirm(_upgrade), _confirm(_tunnel))
+_TLS_READERS = (tls.classifier.classify, then(_hello))
+_HTTP_READERS = (http.classifier.classify, then(_chunked), then(_upgrade))
+_CONFIRMS = (confirm(_hello), confirm(_upgrade), confirm(_tunnel))
 # What the fuzzer need not get right each time: the lengths around what it writes.
 _FRAMES: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: data,

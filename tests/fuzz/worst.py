@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from time import process_time
 from typing import NamedTuple
 
-from nfqdpi.core.classifier import Classification, Classify, Confirm, Step
+from nfqdpi.core.classifier import Classification, Classify, Step
 from nfqdpi.core.packet import parse
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import http, tls
@@ -35,6 +35,7 @@ from tests.builders import (
     vector,
 )
 from tests.core.transcript import ALLOWED, Talk, engine
+from tests.fuzz.units import confirm, then, unit
 
 _CHUNKED = request(ALLOWED, "Transfer-Encoding: chunked", method="POST")
 _SEGMENT = 1400  # bytes
@@ -141,26 +142,10 @@ def _fragments(data: bytes) -> Callable[[], object]:
 # --- the inputs ---
 
 
-def _unit(read: Classify, data: bytes) -> Classification:
-    found = read(data)
-    assert isinstance(found, Classification)
-    return found
-
-
-def _then(unit: Classification) -> Classify:
-    assert unit.then is not None
-    return unit.then
-
-
-def _confirm(unit: Classification) -> Confirm:
-    assert unit.confirm is not None
-    return unit.confirm
-
-
 _http, _tls = http.classifier.classify, tls.classifier.classify
-_chunk = _then(_unit(_http, _CHUNKED))
-_hello = _unit(_tls, hello(ALLOWED))
-_upgrade = _unit(_http, request(ALLOWED, "Upgrade: x"))
+_chunk = then(unit(_http(_CHUNKED)))
+_hello = unit(_tls(hello(ALLOWED)))
+_upgrade = unit(_http(request(ALLOWED, "Upgrade: x")))
 
 
 def _head(*parts: bytes) -> Callable[[int], bytes]:
@@ -218,9 +203,9 @@ CASES: dict[str, Worst] = {
                         _once(_tls)),
     "tls: ciphers": Worst(lambda size: record(handshake(1, b"\3\3" + bytes(33) + vector(2, bytes(min(size, 16_000)))
                                                         + b"\1\0")), _once(_tls)),
-    "tls: records between two hellos": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6), _walk(_then(_hello))),
-    "reply: interim responses": Worst(lambda size: response("103 x") * (size // 20), _once(_confirm(_upgrade))),
-    "reply: records": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6) + server_hello(), _once(_confirm(_hello))),
+    "tls: records between two hellos": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6), _walk(then(_hello))),
+    "reply: interim responses": Worst(lambda size: response("103 x") * (size // 20), _once(confirm(_upgrade))),
+    "reply: records": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6) + server_hello(), _once(confirm(_hello))),
     "packet: options": Worst(lambda size: ip(6, tcp(bytes(size), options=b"\x01" * 40)), _once(parse)),
     "packet: extension headers": Worst(
         lambda size: ip(6, tcp(bytes(size)), CLIENT6, SERVER6, chain=[(60, bytes(7))] * 7), _once(parse)),
