@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -29,11 +28,6 @@ class Page:
     text: str
     error: str
     seconds: float
-
-
-def installed() -> bool:
-    """True where there is a Chromium."""
-    return shutil.which(PROGRAM) is not None
 
 
 def load(client: Namespace, url: str, server: str, certificate: Path, *options: str, profile: Path | None = None,

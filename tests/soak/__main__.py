@@ -17,7 +17,6 @@ from nfqdpi.lab.daemon import daemon
 from nfqdpi.lab.link import Trouble
 from nfqdpi.lab.network import Lab
 from nfqdpi.lab.web import WebServer
-from tests.kernel import browser
 from tests.kernel.daily import ask, config
 from tests.soak import crowd
 from tests.soak.crowd import Tally
@@ -34,7 +33,7 @@ def main() -> int:
     parser.add_argument("--ways", default=",".join(crowd.WAYS), help="which clients (default: %(default)s)")
     asked = parser.parse_args()
     deadline = time.monotonic() + asked.minutes * 60
-    ways = [way for way in asked.ways.split(",") if way != "chromium" or browser.installed()]
+    ways = asked.ways.split(",")
     results = []
     for where in ("lan", "wan"):
         with Lab(lan=TROUBLE if where == "lan" else None, wan=TROUBLE if where == "wan" else None) as lab:
