@@ -6,6 +6,7 @@ nfqnl_recv_verdict).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
@@ -24,6 +25,7 @@ _PARAMS = Struct("!IB")  # nfqnl_msg_config_params: range, mode
 _ATTRIBUTE = Struct("=HH")  # nlattr: length with this header, type
 _U32 = Struct("!I")
 _TIME = Struct("!QQ")  # nfqnl_msg_packet_timestamp: seconds, microseconds
+_TYPE, _PACKET = slice(4, 6), (0x300).to_bytes(2, sys.byteorder)  # nlmsg_type; NFQNL_MSG_PACKET of the subsystem
 _BODY = 20  # bytes of nlmsghdr and nfgenmsg
 _HARDWARE = slice(8, 14)  # of the address in NFQA_HWADDR, behind its header and the address' length
 _WHOLE = 0xFFFF  # bytes to copy of a packet: all of it
@@ -42,8 +44,11 @@ class Packet(NamedTuple):
     arrived: float = 0.0
 
 
-def packet(buffer: bytearray, size: int) -> Packet:
-    """The packet in a message of the queue's. No checks: the kernel speaks to us alone, and pads as it says."""
+def packet(buffer: bytearray, size: int) -> Packet | None:
+    """The packet in a message of the queue; None: the kernel says something else, as that a verdict came too late
+    for a packet that it has flushed with its interface (NLMSG_ERROR). Lengths are the kernel's word."""
+    if buffer[_TYPE] != _PACKET:
+        return None
     number = mark = entered = leaves = 0
     sender, arrived = b"", 0.0
     at, unpack, u32 = _BODY, _ATTRIBUTE.unpack_from, _U32.unpack_from

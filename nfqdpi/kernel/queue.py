@@ -85,16 +85,18 @@ class Queue:
                     raise
                 self._engine.overflow(monotonic())  # the socket was full
                 continue
-            self._judge(nfqueue.packet(buffer, size))
+            if (packet := nfqueue.packet(buffer, size)) is not None:
+                self._judge(packet)
         self._unpaused += _TURN
         if self._unpaused >= self._length:
             self._engine.overflow(monotonic())  # so was the queue, perhaps
         return True
 
     def close(self) -> None:
-        """Judge what waits, and give the queue back."""
-        while self.serve():
-            pass
+        """Judge what waits, as much as the queue holds, and give it back."""
+        for _ in range(0, self._length, _TURN):
+            if not self.serve():
+                break
         self._socket.close()
         self._binding.unbind()
 
