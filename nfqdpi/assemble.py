@@ -16,7 +16,7 @@ from nfqdpi.config import model as keys
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.lists.compile import compile_lists, in_memory, open_index
+from nfqdpi.lists.compile import look
 from nfqdpi.policy.clients import ClientGroup, client_names
 from nfqdpi.policy.index import NameIndex
 from nfqdpi.policy.model import Policy, Rule
@@ -76,22 +76,11 @@ def lists(config: Config) -> tuple[str, ...]:
     return tuple(one.name for one in config.list if one.name in named)
 
 
-def index(config: Config) -> NameIndex | None:
-    """The names of those lists, compiled where that has not been done yet. It may compute for seconds. Raises
-    OSError."""
-    state, named = config.state.directory, lists(config)
-    try:
-        path = compile_lists(state, named)
-    except PermissionError:
-        return in_memory(state, named)
-    return open_index(path) if path else None
-
-
 def current(config: Config, now: float) -> Policy:
     """The policy with all that the state directory and the files of [clients] add to it, at a moment (seconds since
     1970). It may compute for seconds. Raises OSError, ValueError and StateError."""
     state = State(config.state.directory)
-    found = policy(config, index(config), state.overrides(now), known_clients(config))
+    found = policy(config, look(config.state.directory, lists(config)), state.overrides(now), known_clients(config))
     found.set_time(now, spent(found.rules, state.used(day(config, now))))
     return found
 

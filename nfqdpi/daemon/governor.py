@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -21,7 +23,7 @@ from nfqdpi.daemon.live import LiveFlows, Settled
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.updates import update_due
-from nfqdpi.lists.compile import compile_lists
+from nfqdpi.lists.compile import clean, compile_lists
 from nfqdpi.policy.model import Policy
 from nfqdpi.state import State, StateError
 
@@ -102,7 +104,7 @@ class Governor:
         """The changes by hand are others now. For the control socket, as ``reload``."""
         async with self._changing:
             try:
-                settled = await self._adopt(self._fresh(self.makings, self.policy))
+                settled = await self._adopt(await self._fresh(self.makings, self.policy))
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
             return {"problems": [], **settled._asdict()}
@@ -111,7 +113,7 @@ class Governor:
         async with self._changing:
             if self._clock.pause(self.policy) <= 0:
                 await self._clock.look(self.policy)
-            makings = self._fresh(self.makings, self.policy)
+            makings = await self._fresh(self.makings, self.policy)
             if makings != self.makings or self.policy.set_time(time(), makings.spent):
                 await self._adopt(makings)
         if self._updates is None or self._updates.done():
@@ -130,13 +132,13 @@ class Governor:
 
     async def _compiled(self, config: Config) -> Makings:
         """What a policy of the configuration is made of, with the lists as they are stored now."""
-        lists = assemble.lists(config)
-        names = await in_child(compile_lists, config.state.directory, lists) if lists else None
-        makings = Makings(config, names)
-        return self._fresh(makings, makings.policy(time()))
+        makings = Makings(config, await _names(config))
+        return await self._fresh(makings, makings.policy(time()))
 
-    def _fresh(self, makings: Makings, policy: Policy) -> Makings:
+    async def _fresh(self, makings: Makings, policy: Policy) -> Makings:
         """The makings, of which the policy is made, with all that changes without a reload."""
+        if makings.names is not None and not makings.names.exists():  # the next worker could not begin
+            makings = makings._replace(names=await _names(makings.config))
         now = time()
         return makings._replace(overrides=self._state.overrides(now), clients=assemble.known_clients(makings.config),
                                 spent=self._clock.spent(policy.rules, makings.config, now))
@@ -170,6 +172,8 @@ class Governor:
     def _rule(self, makings: Makings, policy: Policy) -> None:
         self.makings, self.policy = makings, policy
         self.unlogged = frozenset(rule.name for rule in policy.rules if not rule.log)
+        with suppress(OSError):
+            clean(makings.config.state.directory, makings.names)
 
     async def _settle_again(self) -> None:
         await asyncio.sleep(_AGAIN)
@@ -180,6 +184,12 @@ class Governor:
         if problem != self._said:
             self._said = problem
             self._say(problem)
+
+
+async def _names(config: Config) -> Path | None:
+    """The file of the compiled lists that rules name, as they are stored now."""
+    lists = assemble.lists(config)
+    return await in_child(compile_lists, config.state.directory, lists) if lists else None
 
 
 def _kept(wanted: Config, running: Config) -> Config:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from nfqdpi import __version__
@@ -18,40 +16,64 @@ from nfqdpi.policy import formats
 from nfqdpi.policy.formats import Parsed
 from nfqdpi.policy.index import FORMAT, NameIndex, build, is_whole
 
-_KEPT = 2  # files: a worker may be about to map the one before
-
 
 def compile_lists(state: str, lists: Iterable[str]) -> Path | None:
-    """The compiled names of these lists as they are stored now; what is there already and whole, is taken. None where
-    none is stored. It computes for seconds: not in an event loop's process. Raises OSError."""
-    store, folder = Store(state), Path(state) / "compiled"
-    facts = {name: known for name in lists if (known := store.facts(name)) is not None}
+    """The file of the compiled names of these lists as they are stored now, made where it is not there and whole. None
+    where no list is stored. For the daemon, which also has ``clean`` called: who only asks calls ``look``. It computes
+    for seconds: not in an event loop's process. Raises OSError."""
+    store = Store(state)
+    facts = _facts(store, lists)
     if not facts:
         return None
-    with alone(folder):
-        path = folder / _key(facts)
+    with alone(_folder(state)):
+        path = _folder(state) / _key(facts)
         if path.exists() and is_whole(path.read_bytes()):
-            with suppress(PermissionError):  # of one who may read only
-                os.utime(path)  # the newest stay
             return path
         facts, compiled = _compiled(store, facts)
-        path = folder / _key(facts)
+        path = _folder(state) / _key(facts)
         replace(path, compiled)
-        newest_last = sorted(folder.iterdir(), key=lambda file: (file.suffix != ".new", file.stat().st_mtime_ns))
-        for old in newest_last[:-_KEPT]:
-            old.unlink()
     return path
+
+
+def clean(state: str, kept: Path | None) -> None:
+    """Remove every compiled file but the one of the policy in force: the daemon alone knows which one that is, and what
+    a worker has mapped stays its own. Raises OSError."""
+    if _folder(state).exists():
+        for file in _folder(state).iterdir():
+            if file != kept:
+                file.unlink(missing_ok=True)
+
+
+def look(state: str, lists: Iterable[str]) -> NameIndex | None:
+    """The same names for one who writes nothing: the daemon's file where there is one, else compiled in memory, for
+    seconds. None where no list is stored. Raises OSError."""
+    store = Store(state)
+    facts = _facts(store, lists)
+    if not facts:
+        return None
+    try:
+        mapped = _mapped(_folder(state) / _key(facts))
+    except (OSError, ValueError):  # it may be gone since a moment ago; the second: it is empty
+        mapped = memoryview(b"")
+    return NameIndex(mapped if is_whole(mapped) else _compiled(store, facts)[1])
 
 
 def open_index(path: Path) -> NameIndex:
     """Maps what ``compile_lists`` has made. Raises OSError."""
+    return NameIndex(_mapped(path))
+
+
+def _mapped(path: Path) -> memoryview:
     with path.open("rb") as file:
-        return NameIndex(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def in_memory(state: str, lists: Iterable[str]) -> NameIndex:
-    """The same of lists as they are stored now, for one who may not write there. Raises OSError."""
-    return NameIndex(_compiled(Store(state), lists)[1])
+def _folder(state: str) -> Path:
+    return Path(state) / "compiled"
+
+
+def _facts(store: Store, lists: Iterable[str]) -> dict[str, Facts]:
+    return {name: known for name in lists if (known := store.facts(name)) is not None}
 
 
 def _compiled(store: Store, lists: Iterable[str]) -> tuple[dict[str, Facts], bytes]:

@@ -12,7 +12,7 @@ import pytest
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, nfqdpi
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_supervision import Load, supervisor, visit, wait_until, workers
 
@@ -100,6 +100,32 @@ def test_a_worker_that_does_not_answer_is_replaced(lab: Lab, gateway: Gateway, o
     reload(lab, running, config(lab, workers=1) + MORE)
     assert wait_until(lambda: workers(lab, running) not in ([victim], [None]), 5)
     assert visit(lab) == "reset"
+
+
+def test_the_compiled_lists_stay_or_come_back(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """Whoever else asks what a policy of other lists would say takes no list away from the daemon; and one that is gone
+    is compiled again, so that changes are taken and a worker has a successor."""
+    for name in "abcd":
+        (lab.state / name).write_text(f"{name}.example\n")
+    sources = "".join(f'[[list]]\nname = "{name}"\npath = "{lab.state / name}"\n' for name in "abcd")
+    by = '[[rule]]\nname = "listed"\naction = "block"\nlists = ["{}"]\n'
+    (lab.state / "nfqdpi.toml").write_text(config(lab) + sources)
+    assert nfqdpi(lab, "lists", "update", "-c", lab.state / "nfqdpi.toml").returncode == 0
+    running = gateway(config(lab) + sources + by.format("a"))
+    [mine] = (lab.state / "state" / "compiled").glob("[0-9a-f]*")
+    other = lab.state / "other.toml"
+    for name in "bcd":
+        other.write_text(config(lab) + sources + by.format(name))
+        assert nfqdpi(lab, "explain", f"{name}.example", "-c", other).returncode == 1
+    assert mine.exists()
+    mine.unlink()
+    ask(lab, running, "block", "allowed.example")
+    assert mine.exists()
+    before = workers(lab, running)
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    assert wait_until(lambda: not set(before) & set(workers(lab, running)), 5)
+    assert wait_until(lambda: (visit(lab), visit(lab, "a.example")) == ("reset", "reset"), 5)
 
 
 def test_rules_that_are_not_logged(lab: Lab, gateway: Gateway, origin: Origin) -> None:

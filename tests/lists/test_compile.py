@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nfqdpi.config.model import DomainList
-from nfqdpi.lists.compile import compile_lists, in_memory, open_index
+from nfqdpi.lists.compile import clean, compile_lists, look, open_index
 from nfqdpi.lists.lines import line_of
 from nfqdpi.lists.store import Store
 from nfqdpi.lists.update import update
@@ -36,6 +36,10 @@ def compiled(state: Path, *lists: str) -> Path:
     return path
 
 
+def files(state: Path) -> set[Path]:
+    return set((state / "compiled").iterdir())
+
+
 def test_what_is_compiled_is_taken(state: Path) -> None:
     """As long as its inputs stay the same, nothing is compiled again; when one changes, it is another file."""
     fetch(state, "ads", "0.0.0.0 a.example\n")
@@ -58,14 +62,16 @@ def test_no_list_is_stored(state: Path) -> None:
     assert not state.exists()
 
 
-def test_the_current_and_the_previous_stay(state: Path) -> None:
-    """Older ones go; also one that is current again, after others, is not among the older."""
+def test_only_the_policy_in_force_is_kept(state: Path) -> None:
+    """Compiling takes nothing away from anybody; ``clean`` takes all but the one that is named."""
+    clean(str(state), None)
     paths = []
     for n in (1, 2, 1, 3):
         fetch(state, "ads", f"0.0.0.0 {n}.example\n")
         paths.append(compiled(state, "ads"))
-    assert set((state / "compiled").iterdir()) == {paths[2], paths[3]}
-    assert paths[0] == paths[2]
+    assert files(state) == set(paths)
+    clean(str(state), paths[0])
+    assert files(state) == {paths[2]}
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:100] + b"x" + b[101:]])
@@ -80,11 +86,23 @@ def test_a_damaged_file_is_made_again(state: Path, damage: object) -> None:
     assert path.read_bytes() == good
 
 
-def test_who_may_not_write_compiles_in_memory(state: Path) -> None:
-    """And has the same answers."""
+def test_who_looks_writes_nothing(state: Path) -> None:
+    """It has the answers of the daemon's file, and the same where there is none, or a damaged one."""
     fetch(state, "ads", "0.0.0.0 a.example\n")
-    assert in_memory(str(state), ["ads", "none"]).lists_of("a.example") == 1
+
+    def answer() -> int:
+        index = look(str(state), ["ads", "none"])
+        assert index is not None
+        return index.lists_of("a.example")
+
+    assert answer() == 1
     assert not (state / "compiled").exists()
+    path = compiled(state, "ads")
+    assert answer() == 1
+    for damaged in (b"", b"damaged"):
+        path.write_bytes(damaged)
+        assert (answer(), path.read_bytes()) == (1, damaged)
+    assert look(str(state), ["none"]) is None
 
 
 def test_a_mapped_file_may_be_removed(state: Path) -> None:
@@ -111,8 +129,9 @@ def test_killed_at_any_moment(state: Path) -> None:
         os.waitpid(pid, 0)
         assert open_index(compiled(state, "ads", "more")).lists_of("1999.example") == 1
     fetch(state, "more", "0.0.0.0 last.example\n")
-    compiled(state, "ads", "more")
-    assert len(list((state / "compiled").iterdir())) == 2
+    last = compiled(state, "ads", "more")
+    clean(str(state), last)
+    assert files(state) == {last}
 
 
 def test_the_line_of_a_name(state: Path) -> None:
