@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nfqdpi.config.model import Config, DomainList, Events, Rule, Schedule, State
+from nfqdpi.config.model import Clients, Config, DomainList, Events, Rule, Schedule, State
 from nfqdpi.config.values import Duration, Times
 from nfqdpi.doctor import upkeep
 from nfqdpi.doctor.finding import Finding, Level
@@ -95,16 +95,31 @@ def test_lists_are_fresh_or_not(state: Path) -> None:
     assert "list unused" not in found(config)
 
 
+def test_names_of_clients(tmp_path: Path) -> None:
+    """A line that cannot be read is found before the daemon's next start stumbles over it."""
+    names = tmp_path / "names"
+    config = Config(clients=Clients(names=str(names)))
+    for text, level in (("192.0.2.7 tablet\n", Level.OK), ("tablet 192.0.2.7\n", Level.FAIL)):
+        names.write_text(text)
+        finding = found(config)["names of clients"]
+        assert (finding.level, str(names) in finding.remedy) == (level, level is Level.FAIL)
+    names.unlink()
+    assert found(config)["names of clients"].level is Level.FAIL
+    assert "names of clients" not in found(Config())
+
+
 def test_what_a_daemon_says_of_itself() -> None:
     """Queues that nobody serves, events that go nowhere, losses and full queues."""
-    status = {"pid": 7, "workers": [{"queue": 3, "owns_queue": True}], "troubles": []}
+    status = {"pid": 7, "workers": [{"queue": 3, "owns_queue": True}], "troubles": [], "degraded": []}
     stats = {"total": {"events_lost": 0}, "kernel": [{"dropped": 0}]}
     assert [finding.level for finding in upkeep.running(status, stats)] == [Level.OK]
-    status |= {"workers": [{"queue": 3, "owns_queue": False}], "troubles": ["eve.json: No space left on device"]}
+    status |= {"workers": [{"queue": 3, "owns_queue": False}], "troubles": ["eve.json: No space left on device"],
+               "degraded": ["the names of clients stay as they were: /etc/nfqdpi/clients: line 3"]}
     stats = {"total": {"events_lost": 5}, "kernel": [{"dropped": 2}, {"dropped": 1}]}
     findings = {finding.name: finding for finding in upkeep.running(status, stats)}
     assert {name: finding.level for name, finding in findings.items()} == {
-        "daemon": Level.FAIL, "events": Level.FAIL, "events lost": Level.WARN, "full queues": Level.WARN}
+        "daemon": Level.FAIL, "degraded": Level.WARN, "events": Level.FAIL, "events lost": Level.WARN,
+        "full queues": Level.WARN}
     assert "nobody serves queue 3" in findings["daemon"].meaning
     assert findings["full queues"].meaning.startswith("3 packets")
     assert all(finding.remedy for finding in findings.values())

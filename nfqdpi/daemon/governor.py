@@ -7,8 +7,8 @@ it, then judge the flows that run already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import Any
@@ -34,6 +34,14 @@ _AGAIN = 0.6  # s after which flows are judged again: packets that waited in a q
 
 _TROUBLE = (OSError, ValueError, StateError, ChildError)
 
+# What goes wrong by itself, the rest of the policy going on; said once, and shown until it goes well again.
+_CLIENTS = "the names of clients stay as they were"
+_STATE = "changes by hand and limits stay as they were"
+_USED = "the time used is not counted"
+_LISTS = "lists stay as they were"
+_FLOWS = "running flows could not be judged again"
+_ALL = "the policy stays as it was"
+
 
 class PolicyError(Exception):
     """There is no policy to start with; the message says why."""
@@ -51,7 +59,7 @@ class Governor:
         self._read = read
         self._govern = govern
         self._say = say
-        self._said = ""
+        self._wrong: dict[str, str] = {}  # of the above, each with why
         self._changing = asyncio.Lock()
         self._state = State(config.state.directory)
         self._live = LiveFlows(record, config.field)
@@ -59,13 +67,20 @@ class Governor:
         self._again: asyncio.Task[None] | None = None
         self._updates: asyncio.Task[None] | None = None
 
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong now, a line each."""
+        return [f"{what}: {why}" for what, why in self._wrong.items()]
+
     async def start(self) -> None:
         """Make the first policy; nobody has it yet. Raises PolicyError."""
         try:
-            self.makings = await self._compiled(self.makings.config)
-            self._rule(self.makings, self.makings.policy(time()))
+            makings = await self._compiled(self.makings)
+            self._rule(makings, makings.policy(time()))
         except _TROUBLE as error:
             raise PolicyError(str(error)) from error
+        if self._wrong:
+            raise PolicyError("; ".join(self._wrong.values()))
 
     async def follow(self) -> None:
         """Bring in every change that comes by itself, until cancelled."""
@@ -74,10 +89,8 @@ class Governor:
                 now = time()
                 wait = min(self.policy.next_change(now) - now, self._clock.pause(self.policy), _LOOK)
                 await asyncio.sleep(max(wait, 0.01))
-                try:
+                with self._trying(_ALL, Exception):  # the next look may well go better, and must not fail to come
                     await self._look()
-                except Exception as error:  # noqa: BLE001  the next look may well go better, and must not fail to come
-                    self._complain(f"{type(error).__name__}: {error}")
         finally:
             for task in (self._again, self._updates):
                 if task is not None:
@@ -93,7 +106,9 @@ class Governor:
         async with self._changing:
             try:
                 wanted = self._read()
-                settled = await self._adopt(await self._compiled(_kept(wanted, self.makings.config)))
+                config = _kept(wanted, self.makings.config)
+                makings = self.makings._replace(config=config, clients=assemble.known_clients(config))
+                settled = await self._adopt(await self._compiled(makings))
             except ConfigError as error:
                 return {"problems": error.problems}
             except _TROUBLE as error:
@@ -104,7 +119,10 @@ class Governor:
         """The changes by hand are others now. For the control socket, as ``reload``."""
         async with self._changing:
             try:
-                settled = await self._adopt(await self._fresh(self.makings, self.policy))
+                makings = await self._fresh(self.makings, self.policy)
+                if _STATE in self._wrong:
+                    return {"problems": [self._wrong[_STATE]]}
+                settled = await self._adopt(makings)
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
             return {"problems": [], **settled._asdict()}
@@ -112,7 +130,8 @@ class Governor:
     async def _look(self) -> None:
         async with self._changing:
             if self._clock.pause(self.policy) <= 0:
-                await self._clock.look(self.policy)
+                with self._trying(_USED):
+                    await self._clock.look(self.policy)
             makings = await self._fresh(self.makings, self.policy)
             if makings != self.makings or self.policy.set_time(time(), makings.spent):
                 await self._adopt(makings)
@@ -121,27 +140,29 @@ class Governor:
 
     async def _update(self) -> None:
         """Bring lists up to date whose time has come."""
-        config = self.makings.config
-        try:
-            if not await update_due(config, self._say):
-                return
-            async with self._changing:
-                await self._adopt(await self._compiled(self.makings.config))
-        except _TROUBLE as error:
-            self._complain(str(error))
+        with self._trying(_LISTS):
+            if await update_due(self.makings.config, self._say):
+                async with self._changing:
+                    await self._adopt(await self._compiled(self.makings))
 
-    async def _compiled(self, config: Config) -> Makings:
-        """What a policy of the configuration is made of, with the lists as they are stored now."""
-        makings = Makings(config, await _names(config))
+    async def _compiled(self, makings: Makings) -> Makings:
+        """The same of the lists as they are stored now, and of all else that changes without a reload."""
+        makings = makings._replace(names=await _names(makings.config))
         return await self._fresh(makings, makings.policy(time()))
 
     async def _fresh(self, makings: Makings, policy: Policy) -> Makings:
-        """The makings, of which the policy is made, with all that changes without a reload."""
+        """The makings, of which the policy is made, with all that changes without a reload. What cannot be read stays
+        as it was, and keeps nothing else from changing."""
         if makings.names is not None and not makings.names.exists():  # the next worker could not begin
             makings = makings._replace(names=await _names(makings.config))
         now = time()
-        return makings._replace(overrides=self._state.overrides(now), clients=assemble.known_clients(makings.config),
-                                spent=self._clock.spent(policy.rules, makings.config, now))
+        clients, overrides, spent = makings.clients, makings.overrides, makings.spent
+        with self._trying(_CLIENTS):
+            clients = assemble.known_clients(makings.config)
+        with self._trying(_STATE):
+            overrides = self._state.overrides(now)
+            spent = self._clock.spent(policy.rules, makings.config, now)
+        return makings._replace(clients=clients, overrides=overrides, spent=spent)
 
     async def _adopt(self, makings: Makings) -> Settled:
         """From here on, this decides; of new flows and of those that run already."""
@@ -162,11 +183,9 @@ class Governor:
 
     async def _settle(self, cut: int = 0) -> Settled:
         """``cut``: flows that were cut already."""
-        try:
+        settled = Settled()
+        with self._trying(_FLOWS):  # new flows are decided by the new policy all the same
             settled = await self._live.settle(self.policy, self.makings.config)
-        except OSError as error:  # new flows are decided by the new policy all the same
-            self._complain(f"running flows could not be judged again: {error}")
-            return Settled(cut)
         return settled._replace(cut=settled.cut + cut)
 
     def _rule(self, makings: Makings, policy: Policy) -> None:
@@ -179,11 +198,18 @@ class Governor:
         await asyncio.sleep(_AGAIN)
         await self._settle()
 
-    def _complain(self, problem: str) -> None:
-        """Say it, but not every ten seconds."""
-        if problem != self._said:
-            self._said = problem
-            self._say(problem)
+    @contextmanager
+    def _trying(self, what: str, trouble: type[Exception] | tuple[type[Exception], ...] = _TROUBLE) -> Iterator[None]:
+        """Where it goes wrong, it is said, but not every ten seconds."""
+        try:
+            yield
+        except trouble as error:
+            why = str(error) or type(error).__name__
+            if self._wrong.get(what) != why:
+                self._say(f"{what}: {why}")
+            self._wrong[what] = why
+        else:
+            self._wrong.pop(what, None)
 
 
 async def _names(config: Config) -> Path | None:

@@ -73,9 +73,9 @@ class Clock:
 
     def save(self) -> None:
         """Write it down. Raises StateError."""
-        self._saved = monotonic()
         if self._used:
             self._state.use(self._day, self._used)
+        self._saved = monotonic()
 
 
 def counted(decided: Decided, policy: Policy) -> set[str]:

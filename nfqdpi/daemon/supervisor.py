@@ -177,7 +177,8 @@ class Supervisor:
             "mode": self._config.inspect.mode,
             "rules": self._guard is not None,
             "troubles": self._events.troubles,
-            "degraded": [*self._pool.troubles, *(self._guard.troubles if self._guard else ())],
+            "degraded": [*self._pool.troubles, *self._governor.troubles,
+                         *(self._guard.troubles if self._guard else ())],
             "workers": [
                 {
                     "queue": place.number,

@@ -97,6 +97,19 @@ def _list(source: DomainList, store: Store, now: float) -> Finding:
     return Finding(name, Level.OK, days)
 
 
+def _clients(config: Config) -> Iterator[Finding]:
+    files = ", ".join(filter(None, (config.clients.names, config.clients.leases)))
+    if not files:
+        return
+    try:
+        known = assemble.known_clients(config)
+    except (OSError, ValueError) as error:
+        yield Finding("names of clients", Level.FAIL, f"{error}: a daemon that runs keeps those that it has, and none "
+                      "can start", f"edit {config.clients.names or files}")
+    else:
+        yield Finding("names of clients", Level.OK, f"{len(known)} in {files}")
+
+
 def _daemon(config: Config) -> Iterator[Finding]:
     try:
         status, stats = (ask(config.control.socket, command) for command in ("status", "stats"))
@@ -121,6 +134,8 @@ def running(status: dict[str, Any], stats: dict[str, Any]) -> Iterator[Finding]:
                       f"{', '.join(map(str, idle))}: its flows are not judged", _RESTART)
     else:
         yield Finding("daemon", Level.OK, f"runs, pid {status['pid']}, {len(status['workers'])} workers")
+    for trouble in status["degraded"]:
+        yield Finding("degraded", Level.WARN, trouble, "journalctl -u nfqdpi says since when")
     for trouble in status["troubles"]:
         yield Finding("events", Level.FAIL, f"{trouble}: events are lost", "df, or another target in [events]")
     if lost := stats["total"]["events_lost"]:
@@ -131,4 +146,4 @@ def running(status: dict[str, Any], stats: dict[str, Any]) -> Iterator[Finding]:
                       "with by [fail] queue_full", "[queue] workers or length: more")
 
 
-CHECKS = (_time, _disk, _lists, _daemon)
+CHECKS = (_time, _disk, _lists, _clients, _daemon)

@@ -128,6 +128,37 @@ groups = ["tablets"]
     assert "problem" not in running.log.read_text()
 
 
+def test_what_cannot_be_read_keeps_nothing_else_from_changing(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A bad file of names, or a damaged state: what was read of it last goes on, changes and reloads are in force, and
+    ``status`` says what is wrong for as long as it is; the log once each time that it begins."""
+    names, state = lab.state / "clients", lab.state / "state" / "nfqdpi.sqlite"
+    good, bad = f"{CLIENT[4]} tablet\n", "no name at all\n"
+    more = '[[rule]]\nname = "more"\naction = "block"\ndomains = ["allowed.example"]\n'
+    names.write_text(good)
+    text = config(lab) + f'[clients]\nnames = "{names}"\n'
+    running = gateway(text)
+    ask(lab, running, "block", "first.example", "--client", "tablet")
+    for said in (1, 2):
+        names.write_text(bad)
+        ask(lab, running, "block", f"{said}.example")
+        assert visit(lab, f"{said}.example") == visit(lab, "first.example") == "reset"
+        assert f"! the names of clients stay as they were: {names}: line 1" in ask(lab, running, "status", code=5)
+        assert running.log.read_text().count("the names of clients stay") == said
+        names.write_text(good)
+        ask(lab, running, "block", "another.example")
+        ask(lab, running, "status")
+    for file in state.parent.glob("nfqdpi.sqlite*"):
+        file.unlink()
+    state.write_bytes(b"no database" * 100)
+    reload(lab, running, text + more)
+    assert visit(lab) == visit(lab, "first.example") == "reset"
+    assert "changes by hand and limits stay as they were" in ask(lab, running, "status", code=5)
+    state.unlink()
+    reload(lab, running, text)
+    assert visit(lab) == visit(lab, "first.example") == "ok"
+    ask(lab, running, "status")
+
+
 def events_name_the_list(file: Path) -> bool:
     last = json.loads(file.read_text().splitlines()[-1])
     return bool(last["verdict"]["list"] == "ads")
