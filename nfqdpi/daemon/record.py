@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -41,7 +42,7 @@ class Record:
     def __init__(self, field: MarkField, most: int = MOST) -> None:
         self._field = field
         self._most = most
-        self._flows: dict[bytes, Decided] = {}
+        self._flows: OrderedDict[bytes, Decided] = OrderedDict()  # the first of a dict is behind all that have gone
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -65,7 +66,7 @@ class Record:
         self._flows.pop(key, None)
         self._flows[key] = decided
         if len(self._flows) > self._most:
-            del self._flows[next(iter(self._flows))]
+            self._flows.popitem(last=False)
 
     def get(self, key: bytes) -> Decided | None:
         """What a passage's flow was for; None: nobody remembers."""
