@@ -51,8 +51,10 @@ class Guard:
 
     def _look(self) -> None:
         try:
+            self.bypassed()  # what a flush takes with it is little, then
             if lost := firewall.differences(self._installed):
                 self.install()
+                self.bypassed()
                 more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
                 self._tell("rules_restored", f"another program has changed our rules; put back: {lost[0]}{more}",
                            len(lost))
