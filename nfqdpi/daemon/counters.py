@@ -14,6 +14,8 @@ from nfqdpi.core.verdict import Reason, Verdict
 LATENCIES = tuple(1 << bits for bits in range(4, 23))
 LATENCY_BUCKETS = (*(f"latency_le_{most}us" for most in LATENCIES), "latency_longer")
 
+VERDICTS = tuple(f"verdict_{verdict.name.lower()}" for verdict in Verdict)  # an event each
+
 # Counter -> what it counts.
 COUNTERS = {
     "heartbeat_ms": "monotonic time of the worker's last turn round its loop",
@@ -22,14 +24,14 @@ COUNTERS = {
     "dropped": "packets that went nowhere by decision",
     "faults": "exceptions that became a verdict",
     "resets": "resets sent to the far side of a blocked flow",
-    "events_lost": "events that the supervisor did not take",
+    "events_lost": "events that the supervisor did not take, or that a worker had not told when it was killed",
     "flows": "not a counter: flows held now, decided ones that linger included",
     "swap_us": "the longest that packets have waited for another policy to be taken",
     "evicted": "undecided flows that had to go for newer ones",
     "latency_us": "from arrival to verdict, over all packets",
     **{bucket: f"packets judged {how}" for bucket, how in zip(LATENCY_BUCKETS, (
         *(f"within {most} us, and not within less" for most in LATENCIES), "later"), strict=True)},
-    **{f"verdict_{verdict.name.lower()}": f"verdicts {verdict.name}" for verdict in Verdict},
+    **{name: f"verdicts {verdict.name}" for name, verdict in zip(VERDICTS, Verdict, strict=True)},
     **{f"reason_{reason}": f"verdicts of reason {reason}" for reason in Reason},
 }
 _INDEX = {name: index for index, name in enumerate(COUNTERS)}

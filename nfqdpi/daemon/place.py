@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from time import monotonic
 
-from nfqdpi.daemon.counters import Counters
+from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.kernel.queues import Queue
 
 START = 5.0  # s that a worker may take to own its queue
@@ -30,6 +30,7 @@ class Place:
         self.starts = 0
         self.ready = asyncio.Event()  # the worker owns its queue, or has ended
         self.failure = ""  # why it does not
+        self.told = 0  # events, by all workers here
         self.policy = 0  # the number of the one that the worker decides by
         self.port = 0  # the netlink port that the queue was bound by; 0: not seen yet
         self.retired = 0  # the worker before, which still judges what waits; 0: nobody
@@ -80,6 +81,14 @@ class Place:
     def hangs(self) -> bool:
         """The worker does not turn round any more: it is stopped, loops, or is stuck in a plugin."""
         return bool(self.pid) and self.silence > (_HANG if self.ready.is_set() else START)
+
+    def lose_untold(self) -> int:
+        """Count as lost the events that no worker tells any more; how many there are. While one lives, none is."""
+        if self.pid or self.retired:
+            return 0
+        untold = sum(map(self.counters.__getitem__, VERDICTS)) - self.told - self.counters["events_lost"]
+        self.counters["events_lost"] += untold
+        return untold
 
     def deaf(self, queue: Queue | None) -> bool:
         """The kernel gives the queue's packets to nobody, or to another socket than at first."""

@@ -35,14 +35,15 @@ class PoolError(Exception):
 
 
 class Pool:
-    """One worker a queue. ``lines`` gets the event lines of all of them, ``tell`` what befell one: kind and message.
+    """One worker a queue. ``lines`` gets the event lines of all of them, ``tell`` what befell one: kind, message and
+    how many it was about, if any.
 
     A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
     whatever the file says by now.
     """
 
     def __init__(self, config: Config, lines: Callable[[bytes], None],
-                 tell: Callable[[str, str], None]) -> None:
+                 tell: Callable[[str, str, int], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
         self._number = 0  # of these makings
@@ -93,7 +94,8 @@ class Pool:
                 break
             await asyncio.sleep(_LOOK)
         for place in late:
-            self._tell("worker_hung", f"queue {place.number}: worker {place.pid} does not take the new policy; killed")
+            who = f"queue {place.number}: worker {place.pid}"
+            self._tell("worker_hung", f"{who} does not take the new policy; killed", 0)
             place.kill()
 
     async def stop(self) -> None:
@@ -142,6 +144,7 @@ class Pool:
                 place.counters["heartbeat_ms"] = round(monotonic() * 1000)  # its first is yet to come
                 place.ready.set()
             case Kind.LINES:
+                place.told += content.count(b"\n")
                 self._lines(content)
             case Kind.GOVERNED:
                 place.policy = talk.number_of(content)
@@ -159,10 +162,14 @@ class Pool:
             pass
         loop.remove_reader(channel)
         channel.close()
-        if pid == place.retired:
+        if retired := pid == place.retired:
             place.retired = 0
+        else:
+            place.pid = 0
+        if lost := place.lose_untold():
+            self._tell("events_lost", f"{lost} events are missing here: worker {pid} had not told them yet", lost)
+        if retired:
             return
-        place.pid = 0
         how = f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "ended by itself"
         last_words = f": {place.failure}" if place.failure else ""
         place.failure = place.failure or f"the worker {how}"
@@ -171,7 +178,7 @@ class Pool:
         if not self._stopping and (started or place.starts > 1):
             pause = place.pause()
             self._tell("worker_ended",
-                       f"queue {place.number}: worker {pid} {how}{last_words}; next one in {pause:.1f} s")
+                       f"queue {place.number}: worker {pid} {how}{last_words}; next one in {pause:.1f} s", 0)
             loop.call_later(pause, self._replace, place)
 
     def _replace(self, place: Place) -> None:
@@ -201,15 +208,15 @@ class Pool:
             for place in self.places:
                 who = f"queue {place.number}: worker {place.pid}"
                 if place.hangs:
-                    self._tell("worker_hung", f"{who} has hung for {place.silence:.1f} s; killed")
+                    self._tell("worker_hung", f"{who} has hung for {place.silence:.1f} s; killed", 0)
                     place.kill()
                 elif not place.pid or not place.ready.is_set() or place.retired:
                     pass  # it begins, or ends
                 elif kernel is not None and place.deaf(kernel.get(place.number)):
-                    self._tell("queue_lost", f"{who} lives, but its queue is no longer its own; killed")
+                    self._tell("queue_lost", f"{who} lives, but its queue is no longer its own; killed", 0)
                     place.kill()
                 elif self._most_memory and not place.young and (memory := place.memory) > self._most_memory:
-                    self._tell("worker_memory", f"{who} has grown to {memory >> 20} MB; it is being replaced")
+                    self._tell("worker_memory", f"{who} has grown to {memory >> 20} MB; it is being replaced", 0)
                     self._retire(place)
 
 

@@ -14,7 +14,7 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind
-from nfqdpi.daemon.counters import Counters
+from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.kernel.queue import Queue, QueueError
@@ -29,7 +29,7 @@ _HEARTBEAT = Counters.index("heartbeat_ms")
 _PACKETS, _BYTES, _DROPPED, _RESETS, _EVENTS_LOST = (
     Counters.index(name) for name in ("packets", "bytes", "dropped", "resets", "events_lost")
 )
-_VERDICTS = {verdict: Counters.index(f"verdict_{verdict.name.lower()}") for verdict in Verdict}
+_VERDICTS = {verdict: Counters.index(name) for verdict, name in zip(Verdict, VERDICTS, strict=True)}
 _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 
@@ -60,7 +60,7 @@ class Worker:
         deadline = monotonic() + patience
         while True:
             try:
-                self._queue = Queue(number, self._engine, config.field, self._told, length=length,
+                self._queue = Queue(number, self._engine, config.field, self._judged, self._told, length=length,
                                     pass_when_full=config.pass_when_full)
                 break
             except QueueError:
@@ -118,8 +118,14 @@ class Worker:
         self._owed = talk.governed(number)
         self._flush()
 
+    def _judged(self, decision: Decision) -> None:
+        """Before the verdict: count it, so that the event is missed should we not come to tell it."""
+        for judgement in decision.judgements:
+            self._cells[_VERDICTS[judgement.outcome.verdict]] += 1
+            self._cells[_REASONS[judgement.outcome.reason]] += 1
+
     def _told(self, data: bytes, decision: Decision, waited: float) -> None:
-        """After the verdict, for which the packet has ``waited`` seconds: count, reset the far side of a blocked flow,
+        """After the verdict, for which the packet has ``waited`` seconds: count it, reset a blocked flow's far side,
         tell the supervisor."""
         cells = self._cells
         cells[_PACKETS] += 1
@@ -129,8 +135,6 @@ class Worker:
             cells[_DROPPED] += 1
         for judgement in decision.judgements:
             verdict = judgement.outcome.verdict
-            cells[_VERDICTS[verdict]] += 1
-            cells[_REASONS[judgement.outcome.reason]] += 1
             if verdict.blocks and judgement.key.proto == TCP:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.

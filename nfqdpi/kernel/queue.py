@@ -30,19 +30,22 @@ class QueueError(Exception):
     """The queue cannot be had; the message says why."""
 
 
+Judged = Callable[[Decision], None]
 Told = Callable[[bytes, Decision, float], None]
 
 
 class Queue:
     """Queue ``number`` of this network namespace, at most ``length`` packets long, judged by ``engine``.
 
-    ``told`` hears of every decision after its verdict has gone to the kernel, and how many seconds the packet has
-    waited for it: since it arrived in the kernel where this tells the time, else since it was read. ``pass_when_full``
-    sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
+    ``judged`` hears of every decision that judges a flow before the kernel has it, so that no verdict goes uncounted
+    when we are killed. ``told`` hears of every decision after that, and how many seconds the packet has waited for it:
+    since it arrived in the kernel where this tells the time, else since it was read. ``pass_when_full`` sets
+    NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
     """
 
     def __init__(  # noqa: PLR0913  each is one thing about a queue
-        self, number: int, engine: Engine, field: MarkField, told: Told, *, length: int, pass_when_full: bool
+        self, number: int, engine: Engine, field: MarkField, judged: Judged, told: Told, *, length: int,
+        pass_when_full: bool
     ) -> None:
         self.number = number
         self.packets = 0
@@ -52,6 +55,7 @@ class Queue:
         self.last_fault = ""
         self._engine = engine
         self._field = field
+        self._judged = judged
         self._told = told
         self._binding = netfilterqueue.NetfilterQueue()
         try:
@@ -119,6 +123,8 @@ class Queue:
                 self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
 
     def _answer(self, number: int, mark: int, decision: Decision) -> None:
+        if decision.judgements:
+            self._judged(decision)
         if decision.action is Action.DROP:
             self._socket.send(self._verdict(DROP, number, mark))
         else:

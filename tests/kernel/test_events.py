@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from nfqdpi.events.model import Event, Line
+from nfqdpi.events.model import Event, Line, Notice
 from nfqdpi.events.reader import Saved, siblings
 from nfqdpi.lab.network import Lab
 from tests.kernel.daily import Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
+from tests.kernel.test_supervision import replaced, wait_until, workers
 
 VISITS = 24
 
@@ -47,6 +50,24 @@ def test_no_event_is_lost_by_rotation(lab: Lab, gateway: Gateway, origin: Origin
     assert stats["total"]["events_lost"] == 0
     assert running.stop() == 0
     assert sorted(e.src_port for e in lines(path) if isinstance(e, Event)) == sorted(ports)
+
+
+def test_what_a_killed_worker_had_not_told_is_owned_up_to(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """Every verdict that was counted is an event in the file, or one of those that a notice there says are missing."""
+    running = gateway(config(lab, workers=1))
+    for _ in range(3):
+        (victim,) = workers(lab, running)
+        with ExitStack() as visitors:
+            for visitor in [visitors.enter_context(Visitor(lab.client, 4)) for _ in range(4)]:
+                assert visitor.ask("blocked.example") == "reset"
+        os.kill(victim, signal.SIGKILL)
+        assert wait_until(partial(replaced, lab, running, victim), 5)
+    total = json.loads(ask(lab, running, "stats", "--json"))["total"]
+    assert running.stop() == 0
+    told = lines(lab.state / "eve.json")
+    missing = sum(line.notice.count for line in told if isinstance(line, Notice) and line.notice.kind == "events_lost")
+    assert (sum(isinstance(line, Event) for line in told), missing) == (12 - missing, total["events_lost"])
+    assert total["verdict_block"] == 12
 
 
 def test_an_event_file_that_takes_nothing(lab: Lab, gateway: Gateway, origin: Origin) -> None:

@@ -27,12 +27,15 @@ def test_the_wait_in_the_queue_counts(lab: Lab, origin: Origin) -> None:
     def told(data: bytes, decision: Decision, waited: float) -> None:
         waits.append(waited)
 
+    def judged(decision: Decision) -> None:
+        assert not waits
+
     config = Config()
     with lab.gateway.entered():
         wanting = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         wanting.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
         firewall.install(RuleSet(strict=False))
-        queue = Queue(0, assemble.engine(config, assemble.policy(config)), MarkField(), told, length=100,
+        queue = Queue(0, assemble.engine(config, assemble.policy(config)), MarkField(), judged, told, length=100,
                       pass_when_full=False)
     with wanting, Visitor(lab.client, 4) as visitor:
         visitor.socket.sendall(b"GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
