@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from nfqdpi.policy.names import Kind, Pattern
+from nfqdpi.policy.names import Kind, Pattern, substring
 
 Entry = tuple[Kind, str, bool]  # what is covered, the name in canonical form, True: an exception
 Dialect = Callable[[str], tuple[Entry, ...]]  # () of a line that says nothing; ValueError, with why, of a bad one
@@ -77,7 +77,7 @@ def _domain(line: str, bare: Kind) -> tuple[Entry, ...]:
         return ()
     if len(words) > 1:
         raise ValueError("more than a name")
-    if word := _substring(words[0]):
+    if word := substring(words[0]):
         return ((Kind.SUBSTRING, word, False),)
     text = words[0].removeprefix("*").removeprefix(".")
     kind = bare if text == words[0] else Kind.TREE
@@ -102,7 +102,7 @@ def adblock(line: str) -> tuple[Entry, ...]:
         return hosts(pattern)
     if "/" in pattern:
         raise ValueError("it looks at more than the name")
-    if word := _substring(pattern):
+    if word := substring(pattern):
         return ((Kind.SUBSTRING, word, exception),)
     if not pattern or pattern[0] in "*.-" or pattern[-1] in ".-":  # the last: a part of an address, "-ad."
         raise ValueError("neither ||name^ nor a name")
@@ -138,14 +138,6 @@ def dnsmasq(line: str) -> tuple[Entry, ...]:
     if key != "address" and value:
         raise ValueError(f"it asks {_short(value)}, which blocks nothing")
     return tuple((Kind.TREE, name(text.removeprefix(".")), False) for text in names.split("/"))
-
-
-def _substring(pattern: str) -> str:
-    """Of ``*word*`` the word; "" of anything else."""
-    if len(pattern) < 3 or not pattern.startswith("*") or not pattern.endswith("*"):
-        return ""
-    word = pattern[1:-1].lower()
-    return word if re.fullmatch(r"[a-z0-9_.-]+", word) else ""
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ import ahocorasick
 import idna
 
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+_WORD = re.compile(r"\*([a-z0-9_.-]+)\*")  # what stands in a name; a part of an IDN has no A-label
 _MAX_NAME = 253  # RFC 1035, 2.3.4, as text without the trailing dot
 
 
@@ -35,8 +37,8 @@ class Pattern:
     def parse(cls, written: str) -> Pattern:
         """From the configuration's four forms. Raises ValueError in words fit for the operator."""
         text = written.strip().lower()
-        if len(text) > 2 and text[0] == text[-1] == "*" and "*" not in text[1:-1]:
-            return cls(Kind.SUBSTRING, text[1:-1])
+        if word := substring(text):
+            return cls(Kind.SUBSTRING, word)
         kind = next((k for k in (Kind.EXACT, Kind.BELOW) if text.startswith(k)), Kind.TREE)
         return cls(kind, _a_labels(text.removeprefix(kind).removesuffix("."), written))
 
@@ -58,8 +60,14 @@ class Pattern:
                 assert_never(other)
 
 
+def substring(written: str) -> str:
+    """Of ``*word*`` the word in lower case; "" of anything else, and of a word that no name can have."""
+    match = _WORD.fullmatch(written.lower())
+    return match[1] if match else ""
+
+
 def _a_labels(name: str, written: str) -> str:
-    if not name.isascii():
+    if not name.isascii() and "*" not in name:
         try:
             name = idna.encode(name, uts46=True).decode()
         except idna.IDNAError as error:

@@ -51,6 +51,7 @@ def test_the_four_kinds(pattern: str, yes: list[str], no: list[str]) -> None:
 
 @pytest.mark.parametrize("written", ["", ".", "=", "*.", "*", "**", "a..b", "a b", "a/b", "http://a",
                                      "a.example:80", "*a*b*", "a*", "*a", "=*.a", "a" * 64, "a." * 127 + "a",
+                                     "*a b*", "*b\u00fcch*", "*a/b*", "*\x00*",
                                      "\N{SNOWMAN}\u200d.example"])
 def test_what_is_no_pattern(written: str) -> None:
     """The operator is told which text, and what patterns look like."""
