@@ -44,7 +44,7 @@ def policy(config: Config, names: NameIndex | None = None, overrides: Sequence[O
     rules = [_by_hand(change, groups, known) for change in latest_first]
     rules += [
         Rule(
-            name=rule.name or f"rule {number}",
+            name=rule.called(number),
             verdict=_verdict(rule),
             patterns=tuple(map(Pattern.parse, rule.domains)),
             lists=rule.lists,

@@ -11,8 +11,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from nfqdpi.config.model import Config
+from nfqdpi.config.model import Config, Rule
 from nfqdpi.core.verdict import MarkField
+from nfqdpi.policy.overrides import by_hand
 
 KeyPath = tuple[str | int, ...]
 T = TypeVar("T")
@@ -172,15 +173,18 @@ class _Reading:
                 for name in called:
                     if name not in known:
                         self.problem(("rule", number, key), f"no {kind} is named {name!r}")
+            if by_hand(rule.name):
+                self.problem(("rule", number, "name"), "changes by hand are named so")
         self.names("rule", config.rule)
 
     def names(self, kind: str, tables: tuple[Any, ...]) -> set[str]:
         """What the tables are called; no two the same."""
         names: set[str] = set()
         for number, one in _valid(tables):
-            if one.name and one.name in names:
-                self.problem((kind, number, "name"), f"another {kind} is named {one.name!r}")
-            names.add(one.name)
+            name = one.called(number + 1) if isinstance(one, Rule) else one.name
+            if name in names:
+                self.problem((kind, number, "name"), f"another {kind} is named {name!r}")
+            names.add(name)
         return names
 
 

@@ -150,6 +150,10 @@ class Rule(Struct, frozen=True):
     level: Literal["debug", "info", "notice", "warning", "err", "crit", "alert"] = "info"
     enabled: bool = True
 
+    def called(self, number: int) -> str:
+        """Its name, or else its number; the first rule's is 1."""
+        return self.name or f"rule {number}"
+
 
 class Events(Struct, frozen=True):
     """Where verdict events go. ``file``, "" for none, is renamed to file.1 when it would be longer than ``max_bytes``

@@ -123,7 +123,7 @@ class EventLog:
 
     def __init__(self, config: Config) -> None:
         events = config.events
-        levels = {rule.name or f"rule {number}": rule.level for number, rule in enumerate(config.rule, 1)}
+        levels = {rule.called(number): rule.level for number, rule in enumerate(config.rule, 1)}
         wanted: list[Target] = []
         if events.file:
             wanted.append(targets.File(events.file, events.max_bytes, events.keep))

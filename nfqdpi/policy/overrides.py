@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,3 +26,8 @@ class Override:
     def name(self) -> str:
         """What the rule is called in events and by ``explain``."""
         return f"by hand {self.id}"
+
+
+def by_hand(rule: str) -> bool:
+    """True of a rule's name that is a change's, or may be one day."""
+    return re.fullmatch(r"by hand \d+", rule) is not None
