@@ -17,7 +17,7 @@ from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lists.compile import look
-from nfqdpi.policy.clients import ClientGroup, client_names
+from nfqdpi.policy.clients import ClientGroup, client_names, member_of
 from nfqdpi.policy.index import NameIndex
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
@@ -68,6 +68,15 @@ def known_clients(config: Config) -> dict[str, ClientGroup]:
                             leases.read_text(errors="replace") if leases and leases.exists() else "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def nobody(change: Override, config: Config, known: Known | None) -> str:
+    """Why a change by hand is for nobody; "" where it is for somebody. ``known``: None leaves names of clients out."""
+    if change.group is not None and all(group.name != change.group for group in config.group):
+        return f"no group is named {change.group!r}"
+    if change.client is None or known is None or change.client in known or member_of(change.client):
+        return ""
+    return f"no client is named {change.client!r}"
 
 
 def lists(config: Config) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ COMMANDS = {
     "allow": ("by_hand:allow", "Let a name pass at once, whatever rules say."),
     "pause": ("by_hand:pause", "Let everything pass: for everybody, a client or a group."),
     "resume": ("by_hand:resume", "End a pause."),
-    "overrides": ("by_hand:overrides", "The changes by hand that are in force; take one back."),
+    "overrides": ("overrides", "The changes by hand that are in force; take one back."),
     "rules": ("rules", "Render, install, check and remove the firewall rules."),
     "marks": ("marks", "List, set, clear, flush and watch conntrack marks."),
     "flows": ("flows", "The kernel's tracked flows, with names and verdicts."),

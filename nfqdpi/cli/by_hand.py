@@ -1,4 +1,4 @@
-"""``nfqdpi block, allow, pause, resume, overrides``: changes of the policy by hand, in front of all rules.
+"""``nfqdpi block, allow, pause, resume``: changes of the policy by hand, in front of all rules.
 
 They are kept in the state directory: with the daemon down they wait for its start.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 
-from nfqdpi.cli.common import AS_ROOT, RESTART, Exit, config_option, emit_json, fail, json_option, problems_of, table
+from nfqdpi.cli.common import (
+    AS_ROOT,
+    RESTART,
+    Exit,
+    config_option,
+    fail,
+    printable,
+    problems_of,
+)
 from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 
@@ -87,6 +95,8 @@ def block(config: Config, name: str | None, seconds: float | None, whose: Whose,
 
     Example: nfqdpi block video.example --group kids --for 2h
     """
+    if everybody and (name, *whose) != (None, *EVERYBODY):
+        fail(Exit.USAGE, "--all is everything, for everybody: without a name, --client and --group")
     if name is None and whose == EVERYBODY and not everybody:
         fail(Exit.USAGE, "this would block everything for everybody; say a name, --client, --group or --all")
     _change(config, "block", name, whose, seconds)
@@ -125,53 +135,13 @@ def resume(config: Config, whose: Whose) -> None:
 
     Example: nfqdpi resume
     """
-    with _state(config) as state:
+    with state_of(config) as state:
         pauses = [change.id for change in state.overrides(time.time())
                   if change.action == "allow" and change.pattern is None
                   and whose in (EVERYBODY, (change.client, change.group))]
         if not pauses:
             fail(Exit.NO, "there is no such pause")
-        _take_back(config, state, pauses)
-
-
-@click.group()
-def overrides() -> None:
-    """The changes by hand that are in force."""
-
-
-@overrides.command("ls")
-@config_option
-@json_option
-def ls(config: Config, *, as_json: bool) -> None:
-    """One row a change: what, for whom, and when it ends. The latest made wins over earlier ones.
-
-    Example: nfqdpi overrides ls
-    """
-    with _state(config) as state:
-        changes = state.overrides(time.time())
-    if as_json:
-        for change in changes:
-            emit_json({"id": change.id, "action": change.action, "pattern": change.pattern, "client": change.client,
-                       "group": change.group, "made": change.made, "until": change.until})
-        return
-    table(("id", "action", "what", "for", "made", "ends"),
-          [(change.id, change.action, change.pattern or "everything", _for_whom(change), _moment(change.made),
-            _moment(change.until)) for change in changes])
-
-
-@overrides.command("rm")
-@click.argument("numbers", metavar="ID...", type=int, nargs=-1, required=True)
-@config_option
-def rm(config: Config, numbers: tuple[int, ...]) -> None:
-    """Take changes back, by their numbers. Exit 1: there is none with such a number.
-
-    Example: nfqdpi overrides rm 3
-    """
-    with _state(config) as state:
-        known = {change.id for change in state.overrides(time.time())}
-        if missing := sorted(set(numbers) - known):
-            fail(Exit.NO, f"no change by hand {', '.join(map(str, missing))}")
-        _take_back(config, state, numbers)
+        take_back(config, state, pauses)
 
 
 def _change(config: Config, action: Literal["allow", "block"], name: str | None, whose: Whose,
@@ -183,16 +153,38 @@ def _change(config: Config, action: Literal["allow", "block"], name: str | None,
         pattern = None if name is None else str(Pattern.parse(name))
     except ValueError as error:
         fail(Exit.USAGE, str(error))
+    if whose.client is not None:
+        _need_somebody(config, whose.client)
     now = time.time()
     until = None if seconds is None else now + seconds
-    with _state(config) as state:
+    with state_of(config) as state:
         change = state.add(Override(0, action, pattern, *whose, now, until))
-    click.echo(f"{change.id}: {action} {pattern or 'everything'} for {_for_whom(change)}, "
-               f"{'until ' + _moment(until) if until else 'until it is taken back'}")
+    click.echo(f"{change.id}: {action} {pattern or 'everything'} for {for_whom(change)}, "
+               f"{'until ' + moment(until) if until else 'until it is taken back'}")
     _tell(config)
 
 
-def _take_back(config: Config, state: State, numbers: Sequence[int]) -> None:
+def _need_somebody(config: Config, client: str) -> None:
+    """End with exit code 2 where nobody goes by that name."""
+    from difflib import get_close_matches
+
+    from nfqdpi.assemble import known_clients
+    from nfqdpi.policy.clients import member_of
+
+    if member_of(client) is not None:
+        return
+    try:
+        known = known_clients(config)
+    except (OSError, ValueError) as error:
+        fail(Exit.USAGE, f"[clients]: {error}")
+    if client not in known:
+        near = get_close_matches(client, known, 3)
+        fail(Exit.USAGE, f"--client: no client is named {client!r}" + (
+            f"; did you mean {' or '.join(map(repr, near))}?" if near else ": see [clients], or say an address"))
+
+
+def take_back(config: Config, state: State, numbers: Iterable[int]) -> None:
+    """End these changes, and have the daemon look."""
     state.remove(numbers)
     for number in numbers:
         click.echo(f"{number}: taken back")
@@ -217,10 +209,13 @@ def _tell(config: Config) -> None:
     if problems := problems_of(reply):
         fail(Exit.DEGRADED, *problems)
     click.echo(f"in force: {reply['cut']} running flows cut, {reply['freed']} freed")
+    for trouble in reply["troubles"]:
+        click.echo(f"! {printable(trouble)}")
 
 
 @contextmanager
-def _state(config: Config) -> Iterator[State]:
+def state_of(config: Config) -> Iterator[State]:
+    """Where changes by hand are kept; ends with exit code 4 where we may not, 5 where it cannot be read or written."""
     from nfqdpi.kernel.privileges import as_owner
     from nfqdpi.state import State, StateError
 
@@ -233,9 +228,11 @@ def _state(config: Config) -> Iterator[State]:
         fail(Exit.DEGRADED, str(error))
 
 
-def _for_whom(change: Override) -> str:
+def for_whom(change: Override) -> str:
+    """A client, a group, or everybody."""
     return change.client or (f"group {change.group}" if change.group else "everybody")
 
 
-def _moment(seconds: float | None) -> str:
+def moment(seconds: float | None) -> str:
+    """As a clock on the wall shows it; "-" of None."""
     return "-" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -41,4 +41,6 @@ def command(path: Path, *, as_json: bool) -> None:
         click.echo(f"in force: {reply['cut']} running flows cut, {reply['freed']} freed")
         for key in reply["restart"]:
             click.echo(f"! {key}: only a restart reads it")
+        for trouble in reply["troubles"]:
+            click.echo(f"! {printable(trouble)}")
     sys.exit(Exit.NO if reply["problems"] else Exit.OK)

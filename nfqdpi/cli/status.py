@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nfqdpi.cli.common import Exit, ask_daemon, config_option, emit_json, json_option, table
+from nfqdpi.cli.common import Exit, ask_daemon, config_option, emit_json, json_option, printable, table
 from nfqdpi.config import Config
 
 
@@ -29,7 +29,7 @@ def command(config: Config, *, as_json: bool) -> None:
         table(("queue", "worker", "starts", "last heard"),
               [(w["queue"], w["pid"] or "-", w["starts"], f"{w['silent_ms']} ms ago") for w in status["workers"]])
         for problem in problems:
-            click.echo(f"! {problem}")
+            click.echo(f"! {printable(problem)}")
     sys.exit(Exit.DEGRADED if problems else Exit.OK)
 
 

@@ -70,7 +70,15 @@ class Governor:
     @property
     def troubles(self) -> list[str]:
         """What is wrong now, a line each."""
-        return [f"{what}: {why}" for what, why in self._wrong.items()]
+        config, _, overrides, *_ = self.makings
+        return [
+            *(f"{what}: {why}" for what, why in self._wrong.items()),
+            *(f"list {name!r} has not been fetched yet: rules match none of its names"
+              for name in assemble.lists(config) if name not in self.policy.lists),
+            # Names of clients come and go with their leases.
+            *(f"{change.name!r} does nothing: {why}" for change in overrides
+              if (why := assemble.nobody(change, config, None))),
+        ]
 
     async def start(self) -> None:
         """Make the first policy; nobody has it yet. Raises PolicyError."""
@@ -85,6 +93,7 @@ class Governor:
     async def follow(self) -> None:
         """Bring in every change that comes by itself, until cancelled."""
         try:
+            self._updates = asyncio.create_task(self._update())
             while True:
                 now = time()
                 wait = min(self.policy.next_change(now) - now, self._clock.pause(self.policy), _LOOK)
@@ -102,7 +111,8 @@ class Governor:
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again, and put it in force. For the control socket: ``problems``, with which all stays
-        as it was; ``restart``: keys whose new values only a start reads; flows ``cut`` and ``freed``."""
+        as it was; ``restart``: keys whose new values only a start reads; ``troubles``: what is wrong nonetheless; flows
+        ``cut`` and ``freed``."""
         async with self._changing:
             try:
                 wanted = self._read()
@@ -113,7 +123,8 @@ class Governor:
                 return {"problems": error.problems}
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
-            return {"problems": [], "restart": _differences(wanted, self.makings.config), **settled._asdict()}
+            return {"problems": [], "restart": _differences(wanted, self.makings.config), "troubles": self.troubles,
+                    **settled._asdict()}
 
     async def by_hand(self) -> dict[str, Any]:
         """The changes by hand are others now. For the control socket, as ``reload``."""
@@ -125,7 +136,7 @@ class Governor:
                 settled = await self._adopt(makings)
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
-            return {"problems": [], **settled._asdict()}
+            return {"problems": [], "troubles": self.troubles, **settled._asdict()}
 
     async def _look(self) -> None:
         async with self._changing:

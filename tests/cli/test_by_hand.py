@@ -20,6 +20,8 @@ socket = "{0}/control.sock"
 [[group]]
 name = "kids"
 clients = ["10.0.0.0/24"]
+[clients]
+names = "{0}/clients"
 """
 
 
@@ -27,6 +29,7 @@ clients = ["10.0.0.0/24"]
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "nfqdpi.toml"
     path.write_text(CONFIG.format(tmp_path))
+    (tmp_path / "clients").write_text("10.0.0.7 Tablet\n")
     return path
 
 
@@ -69,12 +72,36 @@ def test_a_change_for_a_time(file: Path) -> None:
 @pytest.mark.parametrize("args", [
     ["block"], ["allow"], ["block", "no name"], ["block", "a.example", "--for", "soon"], ["pause", "--group", "nobody"],
     ["pause", "--group", "kids", "--client", "10.0.0.7"], ["pause", "--client", "10.0.0.7/99"],
-    ["overrides", "rm", "first"],
+    ["overrides", "rm", "first"], ["block", "a.example", "--client", "tabelt"], ["block", "--all", "--group", "kids"],
+    ["block", "--all", "--client", "10.0.0.7"], ["block", "--all", "a.example"],
 ])
 def test_what_cannot_be_meant(file: Path, args: list[str]) -> None:
     """Exit 2, and nothing is kept."""
     assert call(file, *args).exit_code == 2
     assert listed(file) == []
+
+
+def test_a_client_that_nobody_is(file: Path) -> None:
+    """The names that come near are said, and nothing is kept; an address need not be known."""
+    done = call(file, "pause", "--client", "tabelt")
+    assert (done.exit_code, "did you mean 'tablet'?" in done.stderr) == (2, True)
+    (file.parent / "clients").write_text("no name\n")
+    assert f"{file.parent}/clients: line 1" in call(file, "pause", "--client", "tablet").stderr
+    assert listed(file) == []
+    assert call(file, "pause", "--client", "10.0.0.9").exit_code == 0
+
+
+def test_a_change_that_is_for_nobody_any_more(file: Path) -> None:
+    """It is listed with the reason, and can be taken back; also a pause, by ``resume``."""
+    call(file, "block", "a.example", "--group", "kids")
+    call(file, "pause", "--client", "tablet")
+    assert [change["nobody"] for change in listed(file)] == [None, None]
+    (file.parent / "clients").write_text("")
+    file.write_text(file.read_text().replace('"kids"', '"children"'))
+    assert [change["nobody"] for change in listed(file)] == ["no group is named 'kids'", "no client is named 'tablet'"]
+    assert "group kids (nobody: no group is named 'kids')" in call(file, "overrides", "ls").stdout
+    assert call(file, "resume", "--client", "tablet").exit_code == 0
+    assert call(file, "overrides", "rm", "1", "1").stdout == "1: taken back\n"
 
 
 def test_a_pause_ends_by_hand(file: Path) -> None:

@@ -159,6 +159,26 @@ def test_what_cannot_be_read_keeps_nothing_else_from_changing(lab: Lab, gateway:
     ask(lab, running, "status")
 
 
+def test_what_is_named_and_not_there(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A list that never came, or a group that is configured no more: ``reload`` and ``status`` name them."""
+    group = f'[[group]]\nname = "kids"\nclients = ["{CLIENT[4]}"]\n'
+    named = (f'[[list]]\nname = "late"\npath = "{lab.state}/late"\n'
+             '[[rule]]\nname = "listed"\naction = "block"\nlists = ["late"]\n')
+    running = gateway(config(lab) + group)
+    ask(lab, running, "block", "--group", "kids")
+    assert visit(lab) == "reset"
+    wrong = reload(lab, running, config(lab) + named)["troubles"]
+    assert visit(lab) == "ok"
+    assert wrong == ["list 'late' has not been fetched yet: rules match none of its names",
+                     "'by hand 1' does nothing: no group is named 'kids'"]
+    said = ask(lab, running, "reload") + ask(lab, running, "status", code=5)
+    assert [said.count(f"! {one}") for one in wrong] == [2, 2]
+    (lab.state / "late").write_text("late.example\n")
+    assert ask(lab, running, "lists", "update").startswith("late: new")
+    assert reload(lab, running, config(lab) + named + group)["troubles"] == []
+    ask(lab, running, "status")
+
+
 def events_name_the_list(file: Path) -> bool:
     last = json.loads(file.read_text().splitlines()[-1])
     return bool(last["verdict"]["list"] == "ads")
