@@ -40,7 +40,7 @@ def clean(state: str, kept: Path | None) -> None:
     a worker has mapped stays its own. Raises OSError."""
     if _folder(state).exists():
         for file in _folder(state).iterdir():
-            if file != kept:
+            if file != kept and not file.name.startswith("."):  # the lock
                 file.unlink(missing_ok=True)
 
 

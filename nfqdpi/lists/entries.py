@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +34,7 @@ def add(config: Path, entry: dict[str, str]) -> Config:
         lines = "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in entry.items())
     except UnicodeEncodeError:
         raise EntryError(f"{entry} has bytes that are not UTF-8, which TOML cannot say") from None
+    _make_folder(config)
     with alone(path_beside(config).parent):
         text = _text(config)
         return _change(config, f"{text}\n[[list]]\n{lines}".lstrip("\n"), [*_lists(text), entry])
@@ -38,6 +42,7 @@ def add(config: Path, entry: dict[str, str]) -> Config:
 
 def remove(config: Path, name: str) -> Config:
     """Cut one list out; the whole configuration without it. Raises EntryError, ConfigError."""
+    _make_folder(config)
     with alone(path_beside(config).parent):
         text = _text(config)
         lists = _lists(text)
@@ -49,6 +54,17 @@ def remove(config: Path, name: str) -> Config:
             raise _by_hand(config)
         shorter = text[: starts[number]] + text[starts[number + 1] :]
         return _change(config, shorter, lists[:number] + lists[number + 1 :])
+
+
+def _make_folder(config: Path) -> None:
+    """As the folder that it lies in: the daemon's user is to read there, whatever our umask."""
+    folder = path_beside(config).parent
+    with suppress(FileExistsError):
+        folder.mkdir()
+        model = config.parent.stat()
+        with suppress(PermissionError):  # only root gives folders away
+            os.chown(folder, model.st_uid, model.st_gid)
+        folder.chmod(stat.S_IMODE(model.st_mode))
 
 
 def _by_hand(config: Path) -> EntryError:
@@ -78,7 +94,7 @@ def _change(config: Path, text: str, meant: list[dict[str, Any]]) -> Config:
         raise _by_hand(config)
     with TemporaryDirectory(prefix="nfqdpi-") as folder:
         checked = _with(config, text, Path(folder))
-    replace(file, text.encode())
+    replace(file, text.encode(), like=config)
     return checked
 
 

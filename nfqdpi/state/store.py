@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from nfqdpi.policy.overrides import Override
 
 FILE = "nfqdpi.sqlite"
 
+_MODE = 0o640  # who is blocked when is not for every user to read
 _VERSION = 1  # of the tables
 _PATIENCE = 5.0  # s to wait for another writer
 _TABLES = f"""
@@ -79,6 +81,7 @@ class State:
         try:
             if write:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
             name = self._path if write or self._path.exists() else ":memory:"
             with closing(sqlite3.connect(name, timeout=_PATIENCE)) as file:
                 if file.execute("PRAGMA user_version").fetchone() != (_VERSION,):

@@ -11,7 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from click.testing import CliRunner
 
+from nfqdpi.cli import main
 from nfqdpi.kernel.privileges import as_owner
 from nfqdpi.lab.network import Lab
 from tests.kernel.daily import Gateway, ask, config
@@ -111,6 +113,25 @@ def test_what_root_writes_for_a_user() -> None:
             Path(directory, "file").touch()
         Path(directory, "root's").touch()
         assert [Path(directory, name).stat().st_uid for name in ("file", "root's")] == [65534, 0]
+
+
+def test_a_list_that_root_adds(tmp_path: Path) -> None:
+    """Who reads the configuration can read what is added to it, whatever root's umask."""
+    file, source = tmp_path / "etc" / "nfqdpi.toml", tmp_path / "ads.txt"
+    file.parent.mkdir(mode=0o750)
+    os.chown(file.parent, 0, 65534)
+    file.write_text(f'[state]\ndirectory = "{tmp_path}/state"\n[control]\nsocket = ""\n')
+    file.chmod(0o640)
+    os.chown(file, 0, 65534)
+    source.write_text("ads.example\n")
+    before = os.umask(0o077)
+    try:
+        assert CliRunner().invoke(main, ["lists", "add", "ads", str(source), "-c", str(file)]).exit_code == 0
+    finally:
+        os.umask(before)
+    for name, mode in (("conf.d", 0o40750), ("conf.d/lists.toml", 0o100640)):
+        found = (file.parent / name).stat()
+        assert (found.st_mode, found.st_uid, found.st_gid) == (mode, 0, 65534)
 
 
 def test_systemd_is_fed(lab: Lab, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

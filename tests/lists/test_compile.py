@@ -37,7 +37,7 @@ def compiled(state: Path, *lists: str) -> Path:
 
 
 def files(state: Path) -> set[Path]:
-    return set((state / "compiled").iterdir())
+    return set((state / "compiled").glob("[!.]*"))
 
 
 def test_what_is_compiled_is_taken(state: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -37,6 +38,21 @@ def test_changes_are_kept_in_order_until_they_end(tmp_path: Path) -> None:
     assert state.remove([1, 2, 3]) == 2
     assert state.remove([1]) == 0
     assert state.add(BLOCK).id == 3
+
+
+def test_who_is_blocked_is_not_for_everybody_to_read(tmp_path: Path) -> None:
+    """The file and what sqlite lays beside it, whatever the umask."""
+    before = os.umask(0o000)
+    try:
+        State(str(tmp_path)).add(BLOCK)
+        with sqlite3.connect(tmp_path / FILE) as other:  # which keeps the log from being folded in
+            other.execute("SELECT * FROM override").fetchall()
+            State(str(tmp_path)).add(BREAK)
+            modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+        other.close()
+    assert modes == {0o640}
 
 
 def test_time_used_counts_by_day(tmp_path: Path) -> None:
