@@ -90,8 +90,13 @@ def current(config: Config, now: float) -> Policy:
     1970). It may compute for seconds. Raises OSError, ValueError and StateError."""
     state = State(config.state.directory)
     found = policy(config, look(config.state.directory, lists(config)), state.overrides(now), known_clients(config))
-    found.set_time(now, spent(found.rules, state.used(day(config, now))))
+    found.set_time(now, spent(found.rules, used(config, now)))
     return found
+
+
+def used(config: Config, now: float) -> dict[str, float]:
+    """Seconds that have been used of each limited rule on the day of ``now``, up to a minute ago. Raises StateError."""
+    return State(config.state.directory).used(day(config, now))
 
 
 def spent(rules: Iterable[Rule], used: Mapping[str, float]) -> frozenset[str]:

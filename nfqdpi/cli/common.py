@@ -108,6 +108,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def duration(seconds: float) -> str:
+    """As a limit is written: 45s, 40m, 1h30m."""
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return f"{hours}h" * bool(hours) + f"{minutes}m" * bool(minutes)
+
+
 def ask_daemon(config: Config, command: str) -> dict[str, Any]:
     """The daemon's reply; ends with exit code 3 where none runs, 4 where we may not ask, 5 where it does not answer."""
     from nfqdpi.daemon.ask import Hung, NotRunning, ask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from nfqdpi.cli.common import AS_ROOT, Exit, config_option, emit_json, fail, json_option, printable
+from nfqdpi.cli.common import AS_ROOT, Exit, config_option, duration, emit_json, fail, json_option, printable
 from nfqdpi.cli.terminal import busy
 
 if TYPE_CHECKING:
@@ -49,29 +50,44 @@ def command(  # noqa: PLR0913  one for each option
     name = _name(name)
     now = _time(at, assemble.time_zone(config))
     try:
-        who = _client(client, mac, interface, assemble.known_clients(config))
+        asking = _clients(client, mac, interface, assemble.known_clients(config))
         with busy("compiling the lists"), as_owner(Path(config.state.directory)):
-            policy = assemble.current(config, now)
+            policy, used = assemble.current(config, now), assemble.used(config, now)
     except ValueError as error:
         fail(Exit.USAGE, str(error))
     except PermissionError as error:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except StateError as error:
         fail(Exit.DEGRADED, str(error))
-    ruling = policy.decide(name, who)
-    told = {
+    rulings = {who: policy.decide(name, who) for who in asking}
+    matched = {ruling: _matched(config, policy, ruling, name) for ruling in set(rulings.values())}
+    limits = {rule.name: {"used_s": round(used.get(rule.name, 0.0)), "limit_s": float(rule.limit)}
+              for rule in policy.rules if rule.limit is not None}
+    answers = [{
         "name": name, "domain": registrable(name), "client": str(ip_address(who.address)),
+        "mac": who.mac.hex(":") or None,
         "time": datetime.fromtimestamp(now, assemble.time_zone(config)).isoformat(timespec="seconds"),
         "verdict": ruling.verdict.name.lower(), "rule": ruling.rule, "list": ruling.list,
-        **_matched(config, policy, ruling, name)._asdict(),
-        "passed_over": [{"rule": rule.name, "why": why} for rule, why in policy.passed_over(name, who)],
+        **matched[ruling]._asdict(), "limit": limits.get(ruling.rule or ""),
+        "passed_over": [
+            {"rule": rule.name, "why": why, **({"limit": limits[rule.name]} if rule.name in limits else {})}
+            for rule, why in policy.passed_over(name, who)],
         "missing_lists": [one for one in assemble.lists(config) if one not in policy.lists],
-    }
-    if as_json:
-        emit_json(told)
-    else:
-        _print(told)
-    sys.exit(Exit.NO if ruling.verdict.blocks else Exit.OK)
+    } for who, ruling in rulings.items()]
+    _show(answers, as_json=as_json)
+    sys.exit(Exit.NO if any(ruling.verdict.blocks for ruling in rulings.values()) else Exit.OK)
+
+
+def _show(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """One that is the same for all the client's addresses once, or else each with its own."""
+    alike = all({**one, "client": "", "mac": ""} == {**answers[0], "client": "", "mac": ""} for one in answers)
+    for told in answers[:1] if alike else answers:
+        if as_json:
+            emit_json(told)
+        else:
+            if not alike:
+                click.echo(f"{told['client']}{' ' + told['mac'] if told['mac'] else ''}:")
+            _print(told)
 
 
 class Matched(NamedTuple):
@@ -100,16 +116,22 @@ def _print(told: dict[str, Any]) -> None:
     for missing in told["missing_lists"]:
         click.echo(f"list {missing!r} has not been fetched yet: see nfqdpi lists", err=True)
     for one in told["passed_over"]:
-        click.echo(f"  rule {printable(one['rule'])!r}: {one['why']}")
+        click.echo(f"  rule {printable(one['rule'])!r}: {one['why']}{_used(one)}")
     rule = told["rule"]
     by = ", as no rule matches: [policy] default" if rule is None else f" by rule {printable(rule)!r}"
     if told["line"] is not None:
         by += f" (list {told['list']}, line {told['line']}: {printable(told['text'])})"
     elif told["pattern"]:
         by += f" (pattern {told['pattern']})"
+    by += _used(told)
     domain = f" [{printable(told['domain'])}]" if told["domain"] != told["name"] else ""
     verdict = click.style(told["verdict"], fg="red" if told["verdict"].startswith("block") else "green")
     click.echo(f"{printable(told['name'])}{domain}: {verdict}{by}")
+
+
+def _used(told: dict[str, Any]) -> str:
+    limit = told.get("limit")
+    return f"; {duration(limit['used_s'])} of {duration(limit['limit_s'])} used that day" if limit else ""
 
 
 def _name(written: str) -> str:
@@ -133,7 +155,8 @@ def _time(written: str | None, zone: tzinfo) -> float:
     return (shown if shown.tzinfo else shown.replace(tzinfo=zone)).timestamp()
 
 
-def _client(written: str, mac: str | None, interface: str | None, known: Known) -> Client:
+def _clients(written: str, mac: str | None, interface: str | None, known: Known) -> list[Client]:
+    """The client with each of its addresses."""
     from nfqdpi.core.decision import Client
     from nfqdpi.policy.clients import member_of
 
@@ -150,5 +173,5 @@ def _client(written: str, mac: str | None, interface: str | None, known: Known) 
         index = socket.if_nametoindex(interface) if interface else 0
     except OSError:
         fail(Exit.USAGE, f"--interface: no interface is named {printable(interface or '')!r}")
-    address = group.networks[0].network_address if group.networks else ip_address(_NOBODY)
-    return Client(address.packed, next(iter(macs), b""), index)
+    addresses = [network.network_address for network in group.networks] or [ip_address(_NOBODY)]
+    return [Client(address.packed, one, index) for address in dict.fromkeys(addresses) for one in sorted(macs) or [b""]]

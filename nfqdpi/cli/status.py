@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nfqdpi.cli.common import Exit, ask_daemon, config_option, emit_json, json_option, printable, table
+from nfqdpi.cli.common import Exit, ask_daemon, config_option, duration, emit_json, json_option, printable, table
 from nfqdpi.config import Config
 
 
@@ -28,6 +28,9 @@ def command(config: Config, *, as_json: bool) -> None:
                    f"{status['mode']} mode" + ("" if status["rules"] else ", rules left to others"))
         table(("queue", "worker", "starts", "last heard"),
               [(w["queue"], w["pid"] or "-", w["starts"], f"{w['silent_ms']} ms ago") for w in status["workers"]])
+        for limit in status["limits"]:
+            click.echo(f"limit {printable(limit['rule'])!r}: {duration(limit['used_s'])} of "
+                       f"{duration(limit['limit_s'])} used today")
         for problem in problems:
             click.echo(f"! {printable(problem)}")
     sys.exit(Exit.DEGRADED if problems else Exit.OK)

@@ -80,6 +80,12 @@ class Governor:
               if (why := assemble.nobody(change, config, None))),
         ]
 
+    @property
+    def limits(self) -> list[dict[str, Any]]:
+        """For the control socket: each rule that has a limit, and how much of it is used today."""
+        return [{"rule": rule.name, "used_s": round(used), "limit_s": float(limit)}
+                for rule, limit, used in self._clock.used(self.policy)]
+
     async def start(self) -> None:
         """Make the first policy; nobody has it yet. Raises PolicyError."""
         try:

@@ -41,10 +41,14 @@ class Clock:
             self._day, self._used = day, self._state.used(day)
         return assemble.spent(rules, self._used)
 
+    def used(self, policy: Policy) -> list[tuple[Rule, float, float]]:
+        """The rules that have a limit, each with it and with how much of it is used today, both in seconds."""
+        return [(rule, rule.limit, self._used.get(rule.name, 0.0)) for rule in policy.rules
+                if rule.limit is not None and rule.enabled]
+
     def pause(self, policy: Policy) -> float:
         """Seconds until the next look is due; infinity where no rule has a limit."""
-        left = [rule.limit - self._used.get(rule.name, 0.0) for rule in policy.rules
-                if rule.limit is not None and rule.enabled]
+        left = [limit - used for _, limit, used in self.used(policy)]
         if not left:
             return float("inf")
         nearest = min((seconds for seconds in left if seconds > 0), default=SELDOM)

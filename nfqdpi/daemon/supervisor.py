@@ -176,6 +176,7 @@ class Supervisor:
             "uptime_s": round(now - self._started, 1),
             "mode": self._config.inspect.mode,
             "rules": self._guard is not None,
+            "limits": self._governor.limits,
             "troubles": self._events.troubles,
             "degraded": [*self._pool.troubles, *self._governor.troubles,
                          *(self._guard.troubles if self._guard else ())],

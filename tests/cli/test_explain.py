@@ -140,6 +140,34 @@ def test_changes_by_hand_and_used_time_count(fetched: Path) -> None:
         assert told(fetched, name, "--client", "tablet", "--at", f"2026-06-01 {at}")["rule"] == rule
 
 
+def test_the_time_used_is_shown(fetched: Path) -> None:
+    """Of each limit, reached or not; of the day that is asked about."""
+    state = State(str(fetched / "state"))
+    state.use("2026-06-01", {"play": 2400.0})
+    args = ("game.example", "--client", "tablet", "--at")
+    noon = (*args, "2026-06-01 12:00")
+    assert "rule 'play': its limit is not reached; 40m of 1h used that day" in explain(fetched, *noon).stdout
+    assert "not reached; 0s of 1h" in explain(fetched, *args, "2026-06-02 12:00").stdout
+    state.use("2026-06-01", {"play": 5400.0})
+    assert "by rule 'play' (pattern game.example); 1h30m of 1h" in explain(fetched, *noon).stdout
+    assert told(fetched, *noon)["limit"] == {"used_s": 5400, "limit_s": 3600.0}
+
+
+def test_a_client_of_many_addresses(fetched: Path) -> None:
+    """Where they are not all treated alike, each is shown; one that is blocked makes the answer no."""
+    (fetched / "names").write_text("10.0.0.7 laptop\n192.168.1.70 laptop\nfd00::7 laptop\n")
+    args = ("x.example", "--client", "laptop", "--at", "2026-06-01 22:00")
+    night = explain(fetched, *args)
+    assert (night.exit_code, night.stdout.count("x.example: block by rule 'sleep'")) == (1, 1)
+    assert [line for line in night.stdout.splitlines() if line[0] != " " and "x.example" not in line] == [
+        "10.0.0.7:", "192.168.1.70:", "fd00::7:"]
+    lines = explain(fetched, *args, "--json").stdout.splitlines()
+    assert [(one["client"], one["rule"]) for one in map(json.loads, lines)] == [
+        ("10.0.0.7", None), ("192.168.1.70", "sleep"), ("fd00::7", None)]
+    (fetched / "names").write_text("10.0.0.7 laptop\nfd00::7 laptop\n02:00:00:00:00:09 laptop\n")
+    assert told(fetched, *args)["mac"] == "02:00:00:00:00:09"
+
+
 def test_a_list_that_is_missing_is_said(folder: Path) -> None:
     """Nobody should take a yes for more than it is."""
     result = explain(folder, "b.example")
