@@ -36,11 +36,12 @@ class Place:
         self.retired = 0  # the worker before, which still judges what waits; 0: nobody
         self._born = 0.0
         self._short_lives = 0
+        self._deaf = 0  # looks in a row that found the queue not to be the worker's
 
     def born(self, pid: int, channel: socket.socket, policy: int) -> None:
         """A new worker."""
         self.pid, self.channel, self.policy, self._born = pid, channel, policy, monotonic()
-        self.port = 0
+        self.port = self._deaf = 0
         self.starts += 1
         self.failure = ""
         self.ready.clear()
@@ -91,10 +92,12 @@ class Place:
         return untold
 
     def deaf(self, queue: Queue | None) -> bool:
-        """The kernel gives the queue's packets to nobody, or to another socket than at first."""
+        """The kernel gives the queue's packets to nobody, or to another socket than at first; asked twice in a row: the
+        queue of a worker that ends is gone a moment before the worker."""
         if queue is not None and not self.port:
             self.port = queue.portid
-        return queue is None or queue.portid != self.port
+        self._deaf = 0 if queue is not None and queue.portid == self.port else self._deaf + 1
+        return self._deaf > 1
 
     def kill(self) -> None:
         """End the worker at once, if there is one, and the one before."""
