@@ -30,11 +30,12 @@ class Reply:
 
     ``accepted``: the server took the unit, so what it said is the truth. False: it asked for another unit (a TLS
     HelloRetryRequest) or refused to leave the protocol (no 101 to an Upgrade). ``length``: bytes of the server's that
-    the answer covers.
+    the answer covers; ``skip``: opaque bytes behind them (its body), None: nobody knows where they end.
     """
 
     accepted: bool
     length: int
+    skip: int | None = 0
 
 
 Confirm = Callable[[bytes], Reply | Pending]

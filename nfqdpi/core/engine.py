@@ -247,15 +247,18 @@ class Engine:
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
-        if watch_on and found.confirm is not None and flow.ahead_of_reply(found):
+        # Where the answer cannot be told from an earlier one, a unit that would leave its protocol leads nowhere.
+        awaits = watch_on and found.confirm is not None and (flow.answer_begins or not found.hold)
+        if awaits and flow.ahead_of_reply(found):
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
-        if watch_on and found.confirm is not None:
+        if awaits:
             flow.await_reply(found, outcome.verdict, self.policy.revision)
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
             flow.next_unit(found, found.then if self.strict else None, now)
+            flow.answers_read = False
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
@@ -307,7 +310,8 @@ class Engine:
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)
             return _CONFIRMED
-        flow.server.advance(reply.length)
+        flow.server.advance(reply.length, reply.skip or 0)
+        flow.answers_read &= reply.skip is not None
         flow.resume()
         flow.next_unit(unit, None if reply.accepted else unit.then, now)
         return _WATCHING if reply.accepted else _READING

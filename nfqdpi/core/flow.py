@@ -29,8 +29,8 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "awaiting", "client", "client_interface", "confirmed", "end", "key",
-                 "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
+    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "client_interface", "confirmed", "end",
+                 "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
                  "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
@@ -52,6 +52,7 @@ class Flow:
         self.awaiting: Classification | None = None
         self.revision: object = None  # of the policy that has allowed the unit
         self.server: StreamBuffer | None = None
+        self.answers_read = True  # of the server's to units before, each to its end
         self._looked = 0  # bytes in which the answer was looked for, over and over
         self._beyond: tuple[int, Classify | None, int] | None = None  # how far ahead_of_reply has read
         self.weight = 0  # bytes, as the table last put it on the scales
@@ -123,9 +124,17 @@ class Flow:
         then."""
         self.verdict, self.awaiting, self.confirmed, self._looked = Verdict.CONFIRM, unit, confirmed, 0
         self.revision = revision
-        # Replies to earlier units passed unread; this one begins where the client has read to.
         if self.server is None or self.server.offset(self.acked) > self.server.start:
             self.server = StreamBuffer(self.acked, _SERVER_BYTES, _SERVER_SEGMENTS)
+
+    @property
+    def answer_begins(self) -> bool:
+        """E6: True where it is certain at which byte the answer to the next unit begins. Once an answer has passed
+        unread, the server may send parts of it again for as long as the client does not acknowledge them, and what
+        they look like is the client's choice: servers repeat what they were sent."""
+        if self.server is None:
+            return self.answers_read and self.acked == self.server_base
+        return self.answers_read and self.server.offset(self.acked) <= self.server.start
 
     def forged(self, interface: int) -> bool:
         """True of a server's packet that comes in by the client's interface: the client's own network speaks for the
@@ -194,7 +203,7 @@ class Flow:
         """True where the client has read more of the awaited reply than we."""
         if self.awaiting is None or self.awaiting.confirm is None or self.server is None:
             return False
-        return self.server.offset(self.acked) > self.server.high + _FIN
+        return self.server.offset(self.acked) > max(self.server.high, self.server.start) + _FIN
 
     @property
     def held_from(self) -> int | None:

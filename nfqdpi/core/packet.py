@@ -78,7 +78,6 @@ class Segment(NamedTuple):
                 break  # broken: Linux reads no further either
         return False
 
-
     def pieces(self, size: int) -> Iterator[Segment]:
         """The same in segments of at most ``size`` bytes; what ends a stream stands in the last, a SYN in the first."""
         end = len(self.payload)

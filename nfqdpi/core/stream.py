@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import insort
 from enum import Enum, auto
 
+from nfqdpi.core.judged import Judged
+
 _SEQ_BITS = 1 << 32
 _SEQ_HALF = 1 << 31
 _PIECE = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place in a list
-
-_MOST_JUDGED = 512  # units kept to compare with; each costs about 130 bytes beside its own
 
 
 class Added(Enum):
@@ -32,12 +32,12 @@ class Added(Enum):
 class StreamBuffer:
     """Offsets count from ``base``, the sequence number of the stream's first byte, and never wrap.
 
-    ``limit`` bounds the bytes ahead of ``start`` and, again, the judged ones behind it; ``max_ahead`` the pieces that
-    wait behind gaps. A copy of what is no longer on record is refused: it might differ.
+    ``limit`` bounds the bytes ahead of ``start`` and, some times over, the judged ones behind it; ``max_ahead`` the
+    pieces that wait behind gaps. A copy of what is no longer on record is refused: it might differ.
     """
 
-    __slots__ = ("_ahead", "_behind", "_behind_bytes", "_floor", "_judged", "base", "head", "high", "limit",
-                 "max_ahead", "segments", "start")
+    __slots__ = ("_ahead", "_behind", "_judged", "base", "floor", "head", "high", "limit", "max_ahead", "segments",
+                 "start")
 
     def __init__(self, base: int, limit: int, max_ahead: int) -> None:
         self.base = base
@@ -46,10 +46,9 @@ class StreamBuffer:
         self.start = 0  # offset of the unit being read
         self.head = b""  # its bytes, in order, without gaps: the prefix
         self._ahead: list[tuple[int, bytes]] = []  # what came early: sorted, disjoint, all behind a gap
-        self._behind: list[tuple[int, bytes]] = []  # judged units, kept to compare with
-        self._behind_bytes = 0
+        self._behind: Judged | None = None
         self._judged = 0  # where the last judged unit ends; from there to the start it is opaque
-        self._floor = 0  # offsets below it are no longer on record
+        self.floor = 0  # offsets below it are on record no more
         self.high = 0  # highest offset seen: where the sender is, whatever the wrap
         self.segments = 0  # that the unit has taken so far
 
@@ -66,7 +65,7 @@ class StreamBuffer:
             return Added.SEEN  # opaque: any bytes will do
         next_ = self.start + len(self.head)
         # Below the base a server discards; below a floor that has risen it might not have got the first copy.
-        if end <= self._floor or offset < self._floor > 0:
+        if end <= self.floor or offset < self.floor > 0:
             return Added.PROBE if len(payload) == 1 and end == next_ else Added.OUTSIDE
         if end > self.start + self.limit:
             # In order it is simply too much; ahead of a gap it may be anything, and will be sent again if it is real.
@@ -91,12 +90,10 @@ class StreamBuffer:
 
     def advance(self, length: int, skip: int = 0) -> None:
         """The unit of ``length`` bytes is judged; the ``skip`` behind it are opaque. The next unit starts there."""
-        self._behind.append((self.start, self.head[:length]))
-        self._behind_bytes += length
-        while self._behind_bytes > self.limit or len(self._behind) > _MOST_JUDGED:
-            where, oldest = self._behind.pop(0)
-            self._behind_bytes -= len(oldest)
-            self._floor = where + len(oldest)
+        if self._behind is None:
+            self._behind = Judged(self.limit)
+        self._behind.add(self.start, self.head[:length])
+        self.floor = self._behind.floor
         self.head = self.head[length + skip :]
         self._judged = self.start + length
         self.start += length + skip
@@ -111,23 +108,19 @@ class StreamBuffer:
     @property
     def memory(self) -> int:
         """Bytes on record, each piece with what it costs to keep one."""
-        pieces = len(self._behind) + len(self._ahead)
-        return len(self.head) + self._behind_bytes + sum(len(data) for _, data in self._ahead) + pieces * _PIECE
+        judged = self._behind.memory if self._behind is not None else 0
+        return len(self.head) + judged + sum(len(data) + _PIECE for _, data in self._ahead)
 
     def clear(self) -> None:
         """Give the bytes back: nothing more will be read or compared."""
         self.head = b""
-        self._ahead, self._behind, self._behind_bytes = [], [], 0
+        self._ahead, self._behind = [], None
 
     def _contradicts(self, offset: int, payload: bytes) -> bool:
         """True where a byte on record has another value in this copy."""
         end = offset + len(payload)
-        if offset < self.start:
-            for where, data in reversed(self._behind):
-                if where + len(data) <= offset:
-                    break
-                if _differ(offset, payload, where, data):
-                    return True
+        if offset < self.start and self._behind is not None and self._behind.contradicts(offset, payload):
+            return True
         if _differ(offset, payload, self.start, self.head):
             return True
         return any(_differ(offset, payload, where, data) for where, data in self._ahead if where < end)

@@ -61,15 +61,18 @@ class LiveFlows:
         self._unknown: set[bytes] = set()  # accelerated flows that nobody remembered, the last time
 
     async def cut(self, policy: Policy) -> int:
-        """Cut the flows on record that the policy blocks now; how many there were. Quick, for it asks the kernel for
-        nothing: those behind DNAT it does not find. Raises OSError."""
+        """Cut the flows on record that the policy blocks now; how many there were. Quick, for it asks the kernel only
+        for the few that are unconfirmed: those behind DNAT it does not find. Raises OSError."""
         marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
         judge = _Judge(policy, {})
+        unconfirmed = {key async for _, flows in by_and_by(self._field, (Verdict.CONFIRM,)) for key, _, _ in flows}
         for number, (key, decided) in enumerate(list(self._record), 1):
             if decided.reason in _BY_POLICY and decided.before is Verdict.UNSEEN and decided.state not in _BLOCKED:
                 now = judge[decided]
                 if now.verdict in _BLOCKED:
-                    self._record.put(key, decided.now_by(now.rule, decided.state))
+                    confirmed = decided.state is Verdict.CONFIRM and key not in unconfirmed
+                    before = decided.verdict if confirmed else decided.state
+                    self._record.put(key, decided.now_by(now.rule, before))
                     marks[now.verdict].append(named(key))
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)

@@ -42,6 +42,7 @@ _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SI
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _BODILESS = (b"204", b"205")  # RFC 9110, 15.3.5 and 15.3.6
+_EMPTY = (b"204", b"304")  # whatever length they say (RFC 9112, 6.3)
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
@@ -50,6 +51,7 @@ _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as t
 _LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
 _LONGEST_TRAILER = 8192  # bytes of a trailer section; servers take no more of a line
 _MOST_BLANKS = 8192  # bytes of empty lines before a request; no client sends more than two, some servers skip any
+_LONGEST_ANSWER = 1 << 30  # bytes of a body that may pass before the next answer: less than sequence numbers wrap in
 _LONGEST_NUMBER = 18  # digits of a Content-Length: below 2^63
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
@@ -154,7 +156,9 @@ def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
     if method == b"CONNECT":
         return _tunnelled
     offers = b",".join(fields.get(b"upgrade", []))
-    return _upgraded if offers and _NAMING.search(offers.lower()) is None else None
+    if not offers or _NAMING.search(offers.lower()) is not None:
+        return None
+    return _upgraded_head if method == b"HEAD" else _upgraded
 
 
 def _fields(lines: bytes) -> dict[bytes, list[bytes]]:
@@ -222,10 +226,18 @@ def _chunk_end(prefix: bytes) -> Answer:
     return Step(2, 0, _chunk) if prefix[:2] == b"\r\n" else _flawed(prefix, "a chunk longer than its size")
 
 
-def _upgraded(prefix: bytes) -> Reply | Pending:
+def _upgraded(prefix: bytes, *, bodiless: bool = False) -> Reply | Pending:
     """Accepted: 101 to an Upgrade (RFC 9110, 7.8); any other final answer goes on speaking HTTP."""
     final = _final(prefix)
-    return NEED_MORE if final is None else Reply(final[0] == b"101", final[2])
+    if final is None:
+        return NEED_MORE
+    status, head, end = final
+    if status == b"101":
+        return Reply(accepted=True, length=end)
+    return Reply(accepted=False, length=end, skip=0 if bodiless else _body(status, head))
+
+
+_upgraded_head = partial(_upgraded, bodiless=True)  # no answer to HEAD has a body (RFC 9110, 9.3.2)
 
 
 def _tunnelled(prefix: bytes) -> Reply | Pending:
@@ -235,8 +247,21 @@ def _tunnelled(prefix: bytes) -> Reply | Pending:
     if final is None:
         return NEED_MORE
     status, head, end = final
-    framed = not _FRAMING.isdisjoint(_fields(head)) or status in _BODILESS
-    return Reply(status.startswith(b"2") and not framed, end)
+    if status.startswith(b"2") and status not in _BODILESS and _FRAMING.isdisjoint(_fields(head)):
+        return Reply(accepted=True, length=end)
+    return Reply(accepted=False, length=end, skip=_body(status, head))
+
+
+def _body(status: bytes, head: bytes) -> int | None:
+    """Bytes of an answer's body (RFC 9112, 6.3); None: not certain, or up to the end of the connection."""
+    if status in _EMPTY:
+        return 0
+    fields = _fields(head)
+    lengths = set(fields.get(b"content-length", []))
+    if len(lengths) != 1 or b"transfer-encoding" in fields:
+        return None
+    length = _number(lengths.pop())
+    return length if 0 <= length <= _LONGEST_ANSWER else None
 
 
 def _final(prefix: bytes) -> tuple[bytes, bytes, int] | None:

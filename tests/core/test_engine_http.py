@@ -117,6 +117,23 @@ def test_a_broken_chunk(talk: Talks, body: bytes) -> None:
     assert flow.client(body) == "block malformed"
 
 
+@pytest.mark.parametrize("chunk", [10, 100, 1000, 16000])
+def test_a_chunked_upload_sent_again(talk: Talks, chunk: int) -> None:
+    """Any segment of a window may be lost behind us and come again, the first of a GSO packet included: it passes, and
+    what differs from it where it was read does not."""
+    flow = talk()
+    flow.opens()
+    assert flow.client(request(ALLOWED, "Transfer-Encoding: chunked", method="POST")) == YES
+    first, one = flow.sent, b"%x\r\n" % chunk + b"a" * chunk + b"\r\n"
+    upload = one * ((128 if chunk < 100 else 1024) * 1024 // len(one))
+    size = 40_000
+    for at in range(0, len(upload), size):
+        assert flow.client(upload[at : at + size]) in (OPENING, YES)
+    for at in (*range(0, len(upload), 97 * 1448), len(upload) - 1448):
+        assert flow.client(upload[at : at + 1448], at=first + at) == OPENING
+    assert flow.client(b"9" + one[1:], at=first) == "block overlap"
+
+
 def test_no_request_where_one_should_begin(talk: Talks) -> None:
     """Bytes behind the declared body are not a request: a lying length fails closed."""
     flow = talk()
@@ -134,12 +151,61 @@ def test_an_accepted_upgrade(talk: Talks) -> None:
 
 
 def test_an_upgrade_on_a_used_flow(talk: Talks) -> None:
-    """Earlier replies did not pass by us; the one to the upgrade is found where the client has read to."""
+    """Nobody has read the answers before it, so which one is its own cannot be told: HTTP goes on."""
     flow = talk()
     flow.opens()
     assert flow.client(request(ALLOWED)) == YES
     flow.unseen(response() + bytes(100_000))
-    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == YES
+    assert flow.client(request(BLOCKED)) == NO
+    switched = talk()
+    switched.opens()
+    assert switched.clients(request(ALLOWED), request(ALLOWED, "Upgrade: websocket"), b"\x81\x05hello") == [
+        YES, YES, "block malformed"]
+
+
+@pytest.mark.parametrize("unacknowledged", [True, False])
+def test_an_answer_repeated_for_another(talk: Talks, unacknowledged: bool) -> None:
+    """E6: a server repeats what it was sent, and sends again what is not acknowledged. No part of an answer before
+    counts as the answer to an upgrade, read or not."""
+    switch = response("101 Switching Protocols")
+    upgrade = request(ALLOWED, "Upgrade: websocket", f"Content-Length: {len(switch)}", method="POST") + switch
+    echo = response("200 OK", f"Content-Length: {len(switch)}")
+    read = talk()
+    assert [read.opens(), read.client(upgrade), read.server(echo + switch)] == [OPENING, "confirm default", OPENING]
+    end = read.received
+    read.received = 0 if unacknowledged else end
+    assert read.client(upgrade) == "confirm default"
+    assert read.server(switch, at=len(echo)) == "confirm need_more"
+    assert read.server(echo + switch, at=0) == "confirm need_more"
+    assert read.server(switch, at=end) == "accelerate confirmed"
+    unread = talk()
+    assert [unread.opens(), unread.client(request(ALLOWED))] == [OPENING, YES]
+    unread.received = 0 if unacknowledged else len(echo)
+    assert unread.client(upgrade) == YES
+    assert unread.server(switch, at=len(echo)) == OPENING
+    assert unread.client(request(BLOCKED)) == NO
+
+
+@pytest.mark.parametrize("fields", [(), ("Transfer-Encoding: chunked",), ("Content-Length: 1", "Content-Length: 2"),
+                                    ("Content-Length: 9999999999",), ("Content-Length: x",)])
+def test_a_refusal_without_a_certain_end(talk: Talks, fields: tuple[str, ...]) -> None:
+    """Where the next answer begins is not known then, so none is waited for."""
+    flow = talk()
+    asks = request(ALLOWED, "Upgrade: websocket")
+    assert [flow.opens(), flow.client(asks)] == [OPENING, "confirm default"]
+    assert flow.server(response("426 Upgrade Required", *fields)) == OPENING
+    assert [flow.client(asks), flow.client(request(BLOCKED))] == [YES, NO]
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No")])
+def test_a_refusal_without_a_body(talk: Talks, method: str, status: str) -> None:
+    """Whatever length it says (RFC 9112, 6.3), the next answer begins behind its head."""
+    flow = talk()
+    asks = request(ALLOWED, "Upgrade: websocket", method=method)
+    assert [flow.opens(), flow.client(asks)] == [OPENING, "confirm default"]
+    assert flow.server(response(status, "Content-Length: 9")) == OPENING
+    assert flow.client(asks) == "confirm default"
     assert flow.server(response("101 Switching Protocols")) == "accelerate confirmed"
 
 
@@ -149,7 +215,8 @@ def test_a_refused_upgrade(talk: Talks) -> None:
     flow.opens()
     assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
     assert flow.server(response("103 Early Hints")) == "confirm need_more"
-    assert flow.server(response("200 OK", "Content-Length: 4") + b"body") == OPENING
+    assert flow.server(response("200 OK", "Content-Length: 4") + b"bo") == OPENING
+    flow.unseen(b"dy")
     assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
     assert flow.server(response("426 Upgrade Required")) == OPENING
     assert flow.client(request(BLOCKED)) == NO

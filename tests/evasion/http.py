@@ -170,6 +170,21 @@ def fake_second(first: bytes, s: RawStream, text: bytes, decoy: bytes) -> None:
     s.send(text[len(first) :])
 
 
+def repeated_answer(s: RawStream, text: bytes, _: bytes) -> None:
+    """A page that looks like the answer to an upgrade, which is asked for while the server sends the page again."""
+    s.open().send(_SWITCH)
+    s.await_answer()
+    head = s.got[: s.got.find(b"\r\n\r\n") + 4]
+    s.deaf = True
+    s.send(_SWITCH)
+    time.sleep(0.1)
+    s.got += head  # and no more of it is acknowledged
+    s.send(_WEBSOCKET)
+    time.sleep(0.5)  # it does so after 0.2 s
+    s.send(text[s.end :])
+    s.deaf = False
+
+
 def body(data: bytes, *fields: str) -> bytes:
     """A request for another name with a body."""
     return request(DECOY, *fields, method="POST") + data
@@ -178,6 +193,8 @@ def body(data: bytes, *fields: str) -> bytes:
 _CHUNKS = b"5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\n"
 _HIDDEN = request(ALLOWED)
 _WEBSOCKET = request(DECOY, "Connection: Upgrade", "Upgrade: websocket")
+_SWITCH = request(DECOY, target="/switch")
+_SWITCHES = _SWITCH + _SWITCH + _WEBSOCKET
 
 FIRST: tuple[tuple[str, bytes, Fate], ...] = (
     ("a request", request(DECOY), "works"),
@@ -222,6 +239,8 @@ TRICKS = [
     in_turn(_WEBSOCKET, kept_alive, "Upgrade: websocket, then in turn the next"),
     in_turn(_WEBSOCKET, pipelined, "Upgrade: websocket, then pipelined the next", "closed"),
     in_turn(_WEBSOCKET, straddling, "Upgrade: websocket, then straddling the next", "closed"),
+    Trick("an answer to an upgrade that is another page, sent again", Server.HTTP,
+          lambda name: [Attempt(_SWITCHES + request(name), b"", page(name), repeated_answer)], "works"),
     in_turn(body(b"", "Content-Length: 1"), kept_alive, "after a body that is a byte short: the method loses one"),
     *(lying(length) for length in (41, 1000)),
     Trick("the second request after 4 s", Server.HTTP,

@@ -48,6 +48,7 @@ http {{
     client_max_body_size 0;
     server {{
         {listen}
+        location = /switch {{ return 200 "HTTP/1.1 101 Switching Protocols\r\n\r\n"; }}
         location / {{ return 200 "hello from $host\\n"; }}
     }}
 }}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
@@ -58,6 +60,24 @@ def test_an_idle_flow_is_cut_and_freed(lab: Lab, gateway: Gateway, origin: Origi
         assert mark(lab, family, second.port) == before
         assert second.ask("allowed.example") == "ok"
     assert origin.read.count(b"GET / ") == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tls_flow_is_freed_as_it_was(lab: Lab, gateway: Gateway, web: WebServer, family: Family) -> None:
+    """Whoever holds a TLS flow that was cut and freed before it was used again notices nothing, though its event was
+    written before the server had confirmed the name."""
+    running = gateway(config(lab))
+    with lab.client.entered():
+        plain = socket.create_connection((SERVER[family], 443), 10)
+    with ssl.create_default_context(cafile=web.ca).wrap_socket(plain, server_hostname="allowed.example") as visitor:
+        port = visitor.getsockname()[1]
+        assert wait_until(lambda: mark(lab, family, port) == Verdict.ACCELERATE, 5)
+        assert reload(lab, running, config(lab) + MORE)["cut"] == 1
+        assert mark(lab, family, port) == Verdict.BLOCK
+        assert reload(lab, running, config(lab))["freed"] == 1
+        assert mark(lab, family, port) == Verdict.ACCELERATE
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
+        assert visitor.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -172,7 +172,7 @@ def test_replies_to_an_upgrade() -> None:
     for status, accepted in (("101 Switching Protocols", True), ("200 OK", False), ("500 Oops", False)):
         data = early + response(status)
         assert {confirm(data[:n]) for n in range(len(data))} == {NEED_MORE}
-        assert confirm(data + b"body") == Reply(accepted, len(data))
+        assert confirm(data + b"body") == Reply(accepted, len(data), 0 if accepted else None)
     assert confirm(b"SSH-2.0-x\r\n\r\n") is NEED_MORE
 
 
@@ -183,11 +183,32 @@ def test_replies_to_connect() -> None:
     assert confirm is not None
     for status, accepted in (("200 OK", True), ("299 x", True), ("407 x", False), ("101 x", False), ("204 x", False),
                              ("205 x", False)):
-        assert confirm(response(status)) == Reply(accepted, len(response(status)))
-    for field in ("Content-Length: 0", "content-length : 7", "Transfer-Encoding: chunked", "X: y\r\nContent-Length: 0"):
-        assert confirm(response("200 OK", field)) == Reply(False, len(response("200 OK", field)))
+        skip = 0 if accepted or status == "204 x" else None
+        assert confirm(response(status)) == Reply(accepted, len(response(status)), skip)
+    for field, skip in (("Content-Length: 0", 0), ("content-length : 7", 7), ("Transfer-Encoding: chunked", None),
+                        ("X: y\r\nContent-Length: 0", 0)):
+        assert confirm(response("200 OK", field)) == Reply(False, len(response("200 OK", field)), skip)
     early = response("103 x", "Content-Length: 0") + response()
     assert confirm(early) == Reply(True, len(early))
+
+
+@pytest.mark.parametrize(("method", "status", "fields", "skip"), [
+    ("GET", "200 OK", ("Content-Length: 5",), 5),
+    ("GET", "200 OK", (), None),
+    ("HEAD", "200 OK", ("Content-Length: 5",), 0),
+    ("GET", "304 x", ("Content-Length: 5",), 0),
+    ("GET", "204 x", (), 0),
+    ("GET", "200 x", ("Content-Length: -1",), None),
+    ("GET", "200 x", ("Content-Length: 5", "Content-Length: 6"), None),
+    ("GET", "200 x", ("Content-Length: 2147483648",), None),
+    ("GET", "200 x", ("Content-Length: 5", "Transfer-Encoding: chunked"), None),
+])
+def test_where_a_refusal_ends(method: str, status: str, fields: tuple[str, ...], skip: int | None) -> None:
+    """By RFC 9112, 6.3; what is not certain is not guessed."""
+    confirm = unit(request("a.example", "Upgrade: websocket", method=method)).confirm
+    assert confirm is not None
+    head = response(status, *fields)
+    assert confirm(head + b"12345") == Reply(False, len(head), skip)
 
 
 def test_upgrades() -> None:
