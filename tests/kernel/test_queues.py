@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import queues
+from nfqdpi.kernel.queue import Queue
 from nfqdpi.lab.namespace import Namespace
+from tests.core.transcript import engine
 from tests.kernel.listener import Listener
 from tests.kernel.namespaces import fresh
 
@@ -105,3 +108,24 @@ def test_the_probe_for_glue_leaves_no_queue(namespace: Namespace) -> None:
     """Asking the kernel what it can do takes no queue from anybody."""
     assert queues.glue() in (True, False)
     assert queues.queues() == {}
+
+
+def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
+    """The kernel drops what waits for an interface that goes down, and says so when the verdict comes: that is no
+    packet, and the queue has no more for now."""
+    for command in (f"iptables -A OUTPUT -d 192.0.2.9 -m mark --mark 0 -j NFQUEUE --queue-num {NUMBER}",
+                    "ip link add v0 type veth peer name v1", "ip link set v1 up", "ip link set v0 up",
+                    "ip addr add 192.0.2.1/24 dev v0", "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0"):
+        namespace.run(command.split())
+    told: list[bytes] = []
+    queue = Queue(NUMBER, engine(), MarkField(), lambda data, *_: told.append(data), length=64, pass_when_full=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"datagram", ("192.0.2.9", 443))
+        namespace.run("ip link set v0 down".split())
+        assert [queue.serve() for _ in range(2)] == [False, False]
+        namespace.run("ip link set v0 up".split())
+        namespace.run("ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0".split())
+        sender.sendto(b"next", ("192.0.2.9", 443))
+    assert not queue.serve()
+    assert [data[-4:] for data in told] == [b"gram", b"next"]
+    queue.close()
