@@ -14,7 +14,8 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
           "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
     "core": {"nfqdpi.core"},
-    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire", "nfqdpi.plugins.ja4"},  # the last is no plugin but a part
+    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire",
+                "nfqdpi.plugins.ja4", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names"},  # no plugins but parts
     "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie",
                "publicsuffixlist"},
 }

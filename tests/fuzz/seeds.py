@@ -27,6 +27,8 @@ from tests.builders import (
 )
 from tests.fuzz.script import written
 from tests.fuzz.world import FIRST, PORTS, TEXTS, Answer, Forge, Send
+from tests.plugins import dns_wire
+from tests.plugins.dns_wire import ASKED, resource, service
 from tests.replay.files import Talk, ether, pcap, pcapng
 
 _NAME = "blocked.example"
@@ -70,6 +72,28 @@ def replies() -> Iterator[bytes]:
     for status in ("101 Switching Protocols", "200 OK", "407 x"):
         for question in (b"\1\x10", b"\2\x10"):
             yield question + response("103 Early Hints", "Link: x") + response(status) + b"body"
+
+
+def dns() -> Iterator[bytes]:
+    """Queries and answers with compressed names, EDNS, services and signatures over them."""
+    ech = service((0, b"\0\1\0\5"), (1, b"\2h2"), (4, bytes(4)), (5, b"\0\4\xfe\x0d\0\0"), (6, bytes(16)))
+    hidden = resource(ASKED, dns_wire.HTTPS, ech)
+    signature = resource(ASKED, dns_wire.RRSIG, b"\0\x41\x0d\2" + bytes(14) + dns_wire.name(_NAME) + bytes(8))
+    soa = ASKED + b"\4root" + ASKED + bytes(20)
+    address = resource(ASKED, dns_wire.A, bytes(4))
+    cookie = dns_wire.edns((10, bytes(16)), flags=0x8000)
+    yield dns_wire.query(_NAME)
+    yield dns_wire.query(_NAME.upper(), dns_wire.HTTPS, cookie)
+    alias = resource(ASKED, dns_wire.CNAME, b"\1a" + ASKED)
+    yield dns_wire.answer(_NAME, dns_wire.A, alias, address, additionals=(cookie,))
+    yield dns_wire.answer(_NAME, dns_wire.HTTPS, hidden, signature, address)
+    denial = resource(b"\xc0\x14", dns_wire.SOA, soa)
+    yield dns_wire.message(dns_wire.question(_NAME), authorities=(denial,), flags=dns_wire.ANSWER | 3)
+    exchange = resource(ASKED, dns_wire.MX, b"\0\1" + ASKED)
+    yield dns_wire.answer(_NAME, dns_wire.ANY, exchange, resource(ASKED, dns_wire.AAAA, bytes(16)))
+    yield dns_wire.answer(_NAME, dns_wire.A, address, flags=dns_wire.ANSWER | dns_wire.TRUNCATED)[:-1]
+    deleted = resource(ASKED, dns_wire.A, b"", group=255)
+    yield dns_wire.message(dns_wire.question(_NAME, dns_wire.SOA), answers=(deleted,), flags=5 << 11)
 
 
 def packets() -> Iterator[bytes]:
@@ -122,4 +146,5 @@ def captures() -> Iterator[bytes]:
         yield pcap([head + packet for packet in opening + pieces], link)
 
 
-SEEDS = {"http": http, "tls": tls, "replies": replies, "packet": packets, "engine": scripts, "captures": captures}
+SEEDS = {"http": http, "tls": tls, "replies": replies, "dns": dns, "packet": packets, "engine": scripts,
+         "captures": captures}

@@ -12,7 +12,9 @@ from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse,
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import http, tls
+from nfqdpi.core.wire import Malformed
+from nfqdpi.plugins import dns_answer, http, tls
+from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.policy.model import Policy
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
 from nfqdpi.replay.fragments import Fragments
@@ -108,6 +110,22 @@ def read_replies(data: bytes) -> None:
         assert reply == early, f"{early} became {reply}"
 
 
+def read_dns(data: bytes) -> None:
+    """A message: every answer that is made from a whole one is whole, and about the same question."""
+    wire = message(data)
+    if wire.flaw:
+        return
+    answers = [dns_answer.denial(wire, 60, dns_answer.BLOCKED),
+               dns_answer.addresses(wire, (bytes(4), bytes(16)), 60, dns_answer.FORGED)]
+    with suppress(Malformed):
+        answers += filter(None, [dns_answer.without_ech(wire)])
+    for answer in answers:
+        made = message(answer)
+        assert (made.flaw, made.id, made.questions) == ("", wire.id, wire.questions)
+        assert made.end == len(answer) <= len(data) + 100
+        assert dns_answer.without_ech(made) is None
+
+
 def read_packet(data: bytes) -> None:
     """A packet: whatever it is, no byte of its payload comes from elsewhere, and padding changes nothing."""
     parsed = parse(data)
@@ -151,6 +169,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "http": read_http,
     "tls": read_tls,
     "replies": read_replies,
+    "dns": read_dns,
     "packet": read_packet,
     "engine": script.play,
     "captures": read_capture,

@@ -5,14 +5,17 @@ Whoever can make the gateway work more than twice as long by sending twice as mu
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import process_time
 from typing import NamedTuple
 
 from nfqdpi.core.classifier import Classification, Classify, Step
 from nfqdpi.core.packet import parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import http, tls
+from nfqdpi.plugins import dns_answer, http, tls
+from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.replay.fragments import Fragments
 from tests.builders import (
     ACK,
@@ -36,6 +39,8 @@ from tests.builders import (
 )
 from tests.core.transcript import ALLOWED, Talk, engine
 from tests.fuzz.units import confirm, then, unit
+from tests.plugins import dns_wire
+from tests.plugins.dns_wire import ASKED, resource, service
 
 _CHUNKED = request(ALLOWED, "Transfer-Encoding: chunked", method="POST")
 _SEGMENT = 1400  # bytes
@@ -175,6 +180,24 @@ def _extensions(*of: bytes) -> Callable[[int], bytes]:
     return lambda size: records(hello_message(*of * (min(size, 60_000) // sum(map(len, of)))), 1 << 14)
 
 
+def _resources(make: Callable[[int], bytes], first: bytes = b"") -> Callable[[int], bytes]:
+    """An answer with as many records as fit; ``make`` is told where its record stands."""
+    def whole(size: int) -> bytes:
+        data, count = dns_wire.question("a") + first, 1 if first else 0
+        while (record := make(12 + len(data))) and len(data) + len(record) < size - 12:
+            data, count = data + record, count + 1
+        return struct.pack("!6H", 1, dns_wire.ANSWER, 1, count, 0, 0) + data
+
+    return whole
+
+
+def _pointer(at: int) -> bytes:
+    return (0xC000 | min(at, 0x3FFF)).to_bytes(2, "big")
+
+
+_LABELS = resource(b"\1a" * 126 + b"\0", dns_wire.A, bytes(4))  # 126 names that end alike
+
+
 CASES: dict[str, Worst] = {
     # parsers, whole inputs
     "http: fields": Worst(_head(b"X: y\r\n"), _once(_http)),
@@ -204,6 +227,18 @@ CASES: dict[str, Worst] = {
     "tls: ciphers": Worst(lambda size: record(handshake(1, b"\3\3" + bytes(33) + vector(2, bytes(min(size, 16_000)))
                                                         + b"\1\0")), _once(_tls)),
     "tls: records between two hellos": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6), _walk(then(_hello))),
+    "dns: records": Worst(_resources(lambda _: resource(ASKED, dns_wire.A, bytes(4))), _once(message)),
+    "dns: ends of a name": Worst(_resources(
+        lambda at: resource(_pointer(19 + at // 16 % 126 * 2), dns_wire.A, bytes(4)), _LABELS), _once(message)),
+    "dns: names of labels": Worst(_resources(lambda _: _LABELS), _once(message)),
+    "dns: pointers to pointers": Worst(_resources(lambda at: resource(_pointer(at - 12 if at > 19 else 12), 10, b"")),
+                                       _once(message)),
+    "dns: odd bytes": Worst(_resources(lambda _: resource((b"\x3e" + b"\xff" * 62) * 4 + b"\0", 10, b"")),
+                            _once(message)),
+    "dns: parameters": Worst(lambda size: dns_wire.answer("a", dns_wire.HTTPS, resource(
+        ASKED, dns_wire.HTTPS, service(*((n, b"") for n in range(size // 4))))), _once(message)),
+    "dns: keys of hellos": Worst(_resources(lambda _: resource(ASKED, dns_wire.HTTPS, service((5, b"")))),
+                                 lambda data: partial(dns_answer.without_ech, message(data))),
     "reply: interim responses": Worst(lambda size: response("103 x") * (size // 20), _once(confirm(_upgrade))),
     "reply: records": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6) + server_hello(), _once(confirm(_hello))),
     "packet: options": Worst(lambda size: ip(6, tcp(bytes(size), options=b"\x01" * 40)), _once(parse)),
