@@ -121,10 +121,10 @@ def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
     queue = Queue(NUMBER, engine(), MarkField(), lambda data, *_: told.append(data), length=64, pass_when_full=False)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"datagram", ("192.0.2.9", 443))
-        namespace.run("ip link set v0 down".split())
+        namespace.run(["ip", "link", "set", "v0", "down"])
         assert [queue.serve() for _ in range(2)] == [False, False]
-        namespace.run("ip link set v0 up".split())
-        namespace.run("ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0".split())
+        namespace.run(["ip", "link", "set", "v0", "up"])
+        namespace.run(["ip", "neigh", "replace", "192.0.2.9", "lladdr", "02:00:00:00:00:09", "dev", "v0"])
         sender.sendto(b"next", ("192.0.2.9", 443))
     assert not queue.serve()
     assert [data[-4:] for data in told] == [b"gram", b"next"]
