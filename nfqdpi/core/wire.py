@@ -21,6 +21,11 @@ class Reader:
         """True while bytes are left."""
         return self._pos < self._end
 
+    @property
+    def at(self) -> int:
+        """How far it has come."""
+        return self._pos
+
     def take(self, length: int) -> bytes:
         """The next ``length`` bytes."""
         start, self._pos = self._pos, self._pos + length
@@ -43,3 +48,8 @@ class Reader:
     def vector(self, length_size: int) -> bytes:
         """A variable-length vector: its length in ``length_size`` bytes, then as many bytes."""
         return self.take(self.uint(length_size))
+
+    def varint(self) -> int:
+        """A variable-length integer: its first two bits say whether it has 1, 2, 4 or 8 bytes (RFC 9000, 16)."""
+        size = 1 << (self._data[self._pos] >> 6) if self else 1
+        return self.uint(size) & (1 << 8 * size - 2) - 1

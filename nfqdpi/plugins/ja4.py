@@ -17,15 +17,16 @@ _MOST = 99  # two digits
 _REMEMBERED = 1024  # different lists of ciphers, and of extensions; some 300 kB each if all are long
 
 
-def ja4(version: int, ciphers: bytes, extensions: Sequence[int], protocols: Sequence[bytes], signatures: bytes) -> str:
+def ja4(version: int, ciphers: bytes, extensions: Sequence[int], protocols: Sequence[bytes],  # noqa: PLR0913, PLR0917  a hello's parts
+        signatures: bytes, transport: str = "t") -> str:
     """E.g. "t13d1516h2_8daaf6152771_e5627efa2ab1".
 
     ``ciphers``: the cipher_suites, ``extensions``: their types in the hello's order, ``signatures``: the contents of
-    the signature_algorithms extension or b"".
+    the signature_algorithms extension or b"". ``transport``: "t" for TCP, "q" for QUIC.
     """
     kinds = [kind for kind in extensions if kind not in _GREASE]
     count = min(len(_numbers(ciphers)), _MOST)
-    head = (f"t{_VERSIONS.get(version, '00')}{'d' if _SERVER_NAME in kinds else 'i'}{count:02}"
+    head = (f"{transport}{_VERSIONS.get(version, '00')}{'d' if _SERVER_NAME in kinds else 'i'}{count:02}"
             f"{min(len(kinds), _MOST):02}{_ends(protocols[0] if protocols else b'')}")
     return f"{head}_{_ciphers(ciphers)}_{_extensions(tuple(sorted(kinds)), signatures)}"
 

@@ -1,6 +1,6 @@
 """TLS: the server name of a ClientHello, over any number of segments and records (RFC 8446, RFC 6066).
 
-Frame first (``_handshake``: is the whole message here?), then parse strictly (``_client_hello``).
+Frame first (``_handshake``: is the whole message here?), then parse strictly (``client_hello``, QUIC's as well).
 
 Attributes: ``version`` (the highest offered), ``alpn`` (comma-separated), ``ja4`` (the client's fingerprint), and
 ``ech`` = "outer" where the hello carries an encrypted one (RFC 9849): its server name need not be the truth then, but
@@ -33,7 +33,7 @@ _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
 _RECORD_TYPES = (_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA)
 _RECORD_HEADER, _MESSAGE_HEADER = 5, 4
 _MAX_RECORD = 1 << 14
-_CLIENT_HELLO, _SERVER_HELLO = 1, 2
+CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO = 0, 13, 16, 43, 0xFE0D
 _HOST_NAME = 0
 _ECH_OUTER = 0  # RFC 9849, 5
@@ -122,9 +122,9 @@ def _one_record(prefix: bytes, first: int) -> _Whole | None:
     return _Whole(prefix[body:end], b"", end)
 
 
-def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> None:
-    """Add the server names and the attributes of a ClientHello's body (RFC 8446, 4.1.2); up to its flaw, if it has one.
-    """
+def client_hello(body: bytes, names: list[str], attributes: dict[str, str], transport: str = "t") -> None:
+    """Add the server names and the attributes of a ClientHello's body (RFC 8446, 4.1.2); up to its flaw, if it has one:
+    Malformed. ``transport`` is JA4's letter for what carries it."""
     session_id = _vector(body, _SESSION_ID, 1)
     ciphers = _vector(body, session_id[1], 2)
     compression = _vector(body, ciphers[1], 1)
@@ -143,7 +143,8 @@ def _client_hello(body: bytes, names: list[str], attributes: dict[str, str]) -> 
         attributes["alpn"] = ",".join(map(_printable, protocols))
     if known.get(_ENCRYPTED_CLIENT_HELLO, b"\xff")[:1] == bytes((_ECH_OUTER,)):
         attributes["ech"] = "outer"
-    attributes["ja4"] = ja4(version, body[slice(*ciphers)], kinds, protocols, known.get(_SIGNATURE_ALGORITHMS, b""))
+    attributes["ja4"] = ja4(version, body[slice(*ciphers)], kinds, protocols, known.get(_SIGNATURE_ALGORITHMS, b""),
+                            transport)
 
 
 def _extensions(body: bytes, at: int, stop: int, names: list[str]) -> tuple[list[int], dict[int, bytes]]:
@@ -247,14 +248,14 @@ def _hello(prefix: bytes, begun: _Begun = _NOTHING) -> Classification | Glimpse 
     attributes: dict[str, str] = {}
     flaw = ""
     try:
-        whole = _one_record(prefix, _CLIENT_HELLO) if begun is _NOTHING else None
-        framed = whole or _handshake(prefix, _CLIENT_HELLO, begun, patient=True)  # a server reads whole records
+        whole = _one_record(prefix, CLIENT_HELLO) if begun is _NOTHING else None
+        framed = whole or _handshake(prefix, CLIENT_HELLO, begun, patient=True)  # a server reads whole records
         if isinstance(framed, Pending):
             return framed
         if isinstance(framed, _Begun):
             return Glimpse("tls", then=partial(_hello, begun=framed)) if framed.start else NEED_MORE
         body, behind, end = framed
-        _client_hello(body, names, attributes)
+        client_hello(body, names, attributes)
         if behind:
             flaw = "bytes behind the ClientHello in its record"  # RFC 8446, 5.1
     except Malformed as error:

@@ -47,3 +47,16 @@ def test_vectors_partition_the_buffer(data: bytes, sizes: list[int]) -> None:
     except Malformed:
         pass
     assert data.startswith(seen)
+
+
+@pytest.mark.parametrize(("data", "value"), [("c2197c5eff14e88c", 151288809941952652), ("9d7f3e7d", 494878333),
+                                             ("7bbd", 15293), ("25", 37), ("4025", 37)])
+def test_variable_length_integers(data: str, value: int) -> None:
+    """The examples of RFC 9000, A.1; each cut short is too short."""
+    whole = bytes.fromhex(data)
+    reader = Reader(whole + b"\0")
+    assert reader.varint() == value
+    assert reader.at == len(whole)
+    for length in range(len(whole)):
+        with pytest.raises(Malformed):
+            Reader(whole[:length]).varint()
