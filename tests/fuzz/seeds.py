@@ -29,6 +29,7 @@ from tests.fuzz.script import written
 from tests.fuzz.world import FIRST, PORTS, TEXTS, Answer, Forge, Send
 from tests.plugins import dns_wire
 from tests.plugins.dns_wire import ASKED, resource, service
+from tests.plugins.quic_wire import ACK, CLOSE, PING, crypto, initial, long_packet
 from tests.replay.files import Talk, ether, pcap, pcapng
 
 _NAME = "blocked.example"
@@ -62,6 +63,24 @@ def tls() -> Iterator[bytes]:
     yield b"\x04\x04" + server_name(_NAME.encode())[4:]
     yield b"\x04\x04" + server_name(b"a", b"b", kind=1)[4:]
     yield b"\x08\x04" + vector(1, b"\x03\x04\x03\x03")
+
+
+def quic() -> Iterator[bytes]:
+    """Pieces behind three bytes, as ``tests.fuzz.quic`` reads them."""
+    message = hello(_NAME)[5:]
+
+    def piece(how: int, number: int, data: bytes) -> bytes:
+        return bytes((how, number, -(-len(data) // 8))) + data + bytes(-len(data) % 8)
+
+    for version in (0, 0x10):
+        yield piece(version | 1, 0, crypto(message))
+        yield piece(version | 1, 0, crypto(message[:70])) + piece(version | 1, 1, crypto(message[70:], 70))
+        yield (piece(version | 1, 5, crypto(message[70:], 70) + ACK + PING) + piece(version | 5, 6, ACK)
+               + piece(version | 5, 7, CLOSE + crypto(message[:99])) + piece(0x15, 8, crypto(message, len(message))))
+    yield piece(1, 0, crypto(message[:70])) + piece(0x21, 1, crypto(message[70:], 70)) + piece(0x20, 0, bytes(16))
+    yield piece(1, 0, crypto(message)) + piece(0x0B, 0, crypto(message[:80])) + piece(0x8B, 1, crypto(message))
+    yield piece(0, 0, initial(crypto(message), pad=0)) + piece(0, 0, long_packet(1, bytes(20)))
+    yield piece(0, 0, long_packet(0, bytes(1200), version=0xFF000018))
 
 
 def replies() -> Iterator[bytes]:
@@ -146,5 +165,5 @@ def captures() -> Iterator[bytes]:
         yield pcap([head + packet for packet in opening + pieces], link)
 
 
-SEEDS = {"http": http, "tls": tls, "replies": replies, "dns": dns, "packet": packets, "engine": scripts,
+SEEDS = {"http": http, "tls": tls, "quic": quic, "replies": replies, "dns": dns, "packet": packets, "engine": scripts,
          "captures": captures}

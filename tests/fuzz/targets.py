@@ -23,6 +23,7 @@ from nfqdpi.replay.links import ip_packet
 from tests.builders import extension, handshake, hello, hello_message, record, records, request
 from tests.core.transcript import RULES, engine
 from tests.fuzz import script
+from tests.fuzz.quic import datagrams, said
 from tests.fuzz.units import confirm, then, unit
 
 if TYPE_CHECKING:
@@ -97,6 +98,17 @@ def read_tls(data: bytes) -> None:
     read(_TLS_READERS[choice & 1], framed, cut * 8)
 
 
+def read_quic(data: bytes) -> None:
+    """A client's datagrams. One that has come already says nothing new."""
+    sent = datagrams(data)
+    for number, answer in enumerate(said(sent)):
+        assert answer is NEED_MORE or isinstance(answer, Classification | Glimpse)
+        if isinstance(answer, Classification | Glimpse):
+            for name in answer.names:
+                assert isinstance(_policy.decide(name, Client(bytes(4))).verdict, Verdict)
+            assert answer.then is None or answer.then(sent[number]) is NEED_MORE
+
+
 def read_replies(data: bytes) -> None:
     """What servers say to a hello, an upgrade, a tunnel: an answer, once given, stays."""
     choice, data = _first(data)
@@ -168,6 +180,7 @@ def read_capture(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "http": read_http,
     "tls": read_tls,
+    "quic": read_quic,
     "replies": read_replies,
     "dns": read_dns,
     "packet": read_packet,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nfqdpi.core.classifier import Classification, Classify, Step
 from nfqdpi.core.packet import parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import dns_answer, http, tls
+from nfqdpi.plugins import dns_answer, http, quic, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.replay.fragments import Fragments
 from tests.builders import (
@@ -38,9 +38,11 @@ from tests.builders import (
     vector,
 )
 from tests.core.transcript import ALLOWED, Talk, engine
+from tests.fuzz.quic import said
 from tests.fuzz.units import confirm, then, unit
 from tests.plugins import dns_wire
 from tests.plugins.dns_wire import ASKED, resource, service
+from tests.plugins.quic_wire import crypto, initial, varint
 
 _CHUNKED = request(ALLOWED, "Transfer-Encoding: chunked", method="POST")
 _SEGMENT = 1400  # bytes
@@ -144,6 +146,13 @@ def _fragments(data: bytes) -> Callable[[], object]:
     return work
 
 
+def _datagrams(message: bytes) -> Callable[[], object]:
+    """A handshake message in frames of ten bytes, a datagram for each."""
+    sent = [initial(crypto(message[at : at + 10], at), number=at // 10 % 60, pad=0)
+            for at in range(0, len(message), 10)]
+    return lambda: said(sent)
+
+
 # --- the inputs ---
 
 
@@ -239,6 +248,14 @@ CASES: dict[str, Worst] = {
         ASKED, dns_wire.HTTPS, service(*((n, b"") for n in range(size // 4))))), _once(message)),
     "dns: keys of hellos": Worst(_resources(lambda _: resource(ASKED, dns_wire.HTTPS, service((5, b"")))),
                                  lambda data: partial(dns_answer.without_ech, message(data))),
+    "quic: pings": Worst(lambda size: initial(b"\0\1" * (size // 2)), _once(quic.read)),
+    "quic: closes": Worst(lambda size: initial(b"\x1c\0\0\0" * (size // 4)), _once(quic.read)),
+    "quic: ranges": Worst(lambda size: initial(b"\2\0\0" + varint(size // 2) + bytes(2 * (size // 2) + 1)),
+                          _once(quic.read)),
+    "quic: tiny frames backwards": Worst(
+        lambda size: initial(*(crypto(b"\1", n % 8192) for n in range(size // 5, 0, -1))), _once(quic.read)),
+    "quic: packets": Worst(lambda size: initial(b"\1", pad=0) * (size // 60), _once(quic.read)),
+    "quic: a hello in datagrams": Worst(lambda size: b"\1\0\x3f\0" + bytes(size // 10), _datagrams),
     "reply: interim responses": Worst(lambda size: response("103 x") * (size // 20), _once(confirm(_upgrade))),
     "reply: records": Worst(lambda size: CHANGE_CIPHER_SPEC * (size // 6) + server_hello(), _once(confirm(_hello))),
     "packet: options": Worst(lambda size: ip(6, tcp(bytes(size), options=b"\x01" * 40)), _once(parse)),
