@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
+from typing import Protocol
+
+from nfqdpi.core.verdict import Verdict
 
 
 class Pending(Enum):
@@ -139,3 +142,75 @@ class Classifier:
         if isinstance(answer, Glimpse) and answer.then is not None:
             return replace(answer, then=partial(self._bound, answer.then))
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an answer of DNS says: who asked for ``name`` was told ``address`` (4 or 16 bytes), for ``ttl`` seconds."""
+
+    name: str
+    address: bytes
+    ttl: int
+
+
+class Advised(Protocol):
+    """What the policy says of a message. ``redirect``: the addresses that are to be answered in place of the real
+    ones."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def redirect(self) -> tuple[bytes, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """This payload goes on in place of the datagram's own."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The datagram goes nowhere; this payload goes back, as if its receiver had answered."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A datagram that stands for itself, in a protocol that keeps asking on one flow: it is judged alone, and its flow
+    is never decided.
+
+    ``asks``: it is a question, which is told of; an answer is told of only where something becomes of it. ``edit`` says
+    what, once the policy has spoken; None: it passes as it is, or goes nowhere where the policy blocks.
+    """
+
+    protocol: str
+    names: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    flaw: str = ""
+    asks: bool = True
+    edit: Callable[[Advised], Onward | Back | None] | None = None
+    answers: tuple[Known, ...] = ()
+
+
+DatagramAnswer = Classification | Glimpse | Message | Pending
+ReadDatagram = Callable[[bytes], DatagramAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramClassifier:
+    """What a plugin offers for UDP: ``read`` gets one datagram's payload.
+
+    NEED_MORE: nothing in it to judge. NO_MATCH: not this protocol. What a Glimpse or a Classification calls ``then``
+    reads the flow's next datagram, so what a reader holds of earlier ones is bound to it, and must be bounded.
+    ``ports``: the server's, whose datagrams it reads; ``both``: the server's datagrams, too.
+    """
+
+    name: str
+    protocol: str
+    version: str
+    read: ReadDatagram
+    ports: tuple[int, ...]
+    both: bool = False
