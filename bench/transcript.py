@@ -39,7 +39,8 @@ class Queued(NamedTuple):
 def engine(*, strict: bool) -> Engine:
     """One with the built-in classifiers and a few rules; its events are the caller's."""
     rules = tuple(Rule(action="block", name=f"rule {n}", domains=(Domain(f"blocked{n}.example"),)) for n in range(10))
-    return assemble.engine(Config(inspect=Inspect(mode="strict" if strict else "fast"), rule=rules))
+    config = Config(inspect=Inspect(mode="strict" if strict else "fast"), rule=rules)
+    return assemble.engine(config, assemble.policy(config))
 
 
 def flow(number: int, port: int, hello: str = "curl", *, strict: bool) -> list[Queued]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from math import inf
 from pathlib import Path
-from time import time
 from zoneinfo import ZoneInfo
 
 from nfqdpi import plugins
@@ -120,12 +119,11 @@ def time_zone(config: Config) -> tzinfo:
         return UTC
 
 
-def engine(config: Config, by: Policy | None = None) -> Engine:
-    """A new engine with every installed classifier, governed ``by`` this policy, or by the current one. Raises
-    plugins.PluginError, and what ``current`` does."""
+def engine(config: Config, by: Policy) -> Engine:
+    """A new engine with every installed classifier, governed ``by`` this policy. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    return Engine(plugins.load(), by or current(config, time()), config.exceptions, limits=limits,
+    return Engine(plugins.load(), by, config.exceptions, limits=limits,
                   strict=inspect.mode == "strict", simulate=config.simulated)
 
 

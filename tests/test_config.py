@@ -241,8 +241,8 @@ domains = ["blocked.example", "other.example"]
     config = load(file)
     for name, said, rule in (("blocked.example", "block_silent rule", "rule 1"),
                              ("other.example", "block rule", "rest")):
-        flow = Talk(assemble.engine(config))
+        flow = Talk(assemble.engine(config, assemble.policy(config)))
         flow.opens()
         assert flow.client(hello(name)) == said
         assert flow.judgements[0].outcome.rule == rule
-    assert assemble.engine(config).strict
+    assert assemble.engine(config, assemble.policy(config)).strict

@@ -40,13 +40,13 @@ class Output:
 
 
 def replay(paths: Sequence[Path], settings: Settings, jobs: int, output: Output) -> None:
-    """Read all files, ``jobs`` at once. Raises plugins.PluginError."""
-    reader = Replay(settings.config, show_all=settings.show_all)  # here first: what fails, fails once
+    """Read all files, ``jobs`` at once. Raises plugins.PluginError, and what ``assemble.current`` does."""
+    reader = Replay(settings.config, show_all=settings.show_all)
     if jobs == 1 or len(paths) == 1:
         for path in paths:
             output.done(path, _write(reader, path, output.rows, output.progress))
     else:
-        _in_parallel(paths, settings, min(jobs, len(paths)), output)
+        _in_parallel(paths, reader, min(jobs, len(paths)), output)
 
 
 def _write(reader: Replay, path: Path, out: BinaryIO, progress: Progress) -> Tally:
@@ -56,13 +56,13 @@ def _write(reader: Replay, path: Path, out: BinaryIO, progress: Progress) -> Tal
     return tally
 
 
-def _in_parallel(paths: Sequence[Path], settings: Settings, jobs: int, output: Output) -> None:
+def _in_parallel(paths: Sequence[Path], reader: Replay, jobs: int, output: Output) -> None:
     """Each file's rows go through a file of their own: one process may be far ahead of another."""
-    fork = get_context("fork")  # the readers are loaded; a fork has them for nothing
+    fork = get_context("fork")  # the reader has not read yet, and every process has its own for nothing
     read: Synchronized[int] = fork.Value("q", 0)
     with (
         tempfile.TemporaryDirectory(prefix="nfqdpi-replay-") as spool,
-        ProcessPoolExecutor(jobs, fork, _Job.prepare, (settings, read)) as pool,
+        ProcessPoolExecutor(jobs, fork, _Job.prepare, (reader, read)) as pool,
     ):
         try:
             spools = [Path(spool, str(number)) for number in range(len(paths))]
@@ -95,8 +95,8 @@ class _Job:
     read: Synchronized[int]
 
     @classmethod
-    def prepare(cls, settings: Settings, read: Synchronized[int]) -> None:
-        cls.reader, cls.read = Replay(settings.config, show_all=settings.show_all), read
+    def prepare(cls, reader: Replay, read: Synchronized[int]) -> None:
+        cls.reader, cls.read = reader, read
 
     @classmethod
     def run(cls, path: Path, rows: Path) -> Tally:

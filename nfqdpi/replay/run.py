@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import fsencode
 from pathlib import Path
+from time import time
 from typing import Any
 
 from nfqdpi import assemble
@@ -44,7 +45,8 @@ class Replay:
 
     def __init__(self, config: Config, *, show_all: bool = False) -> None:
         """``show_all``: also flows in which no protocol was recognised. Raises plugins.PluginError."""
-        self._engine, self._mirror = assemble.engine(config), assemble.engine(config)
+        policy = assemble.current(config, time())  # once: it may have lists to compile
+        self._engine, self._mirror = assemble.engine(config, policy), assemble.engine(config, policy)
         self._show_all = show_all
 
     def rows(self, path: Path, tally: Tally, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:

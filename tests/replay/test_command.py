@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import io
 import json
 import os
 import pty
@@ -11,13 +12,16 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nfqdpi import plugins
+from nfqdpi import assemble, plugins
+from nfqdpi.config.model import Config, State
 from nfqdpi.core.classifier import Classifier, Pending
+from nfqdpi.replay.jobs import Output, Settings, replay
 from tests.builders import hello, request
 from tests.replay.files import Talk, ether, pcap, pcapng, replayed
 
@@ -50,6 +54,23 @@ def test_order(tmp_path: Path) -> None:
         assert [row["name"] for row in rows[:3]] == ["n3-0.example", "n3-1.example", "n3-2.example"]
         assert said.startswith("6 files: ")
         assert said.count("\n") == 1
+
+
+def test_lists_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many engines and processes there are: a million names take seconds."""
+    looks: list[int] = []
+
+    def look(state: str, lists: Iterable[str]) -> None:
+        looks.append(os.getpid())
+        assert looks == [parent], "again, or in a process of the pool"
+
+    parent = os.getpid()
+    monkeypatch.setattr(assemble, "look", look)
+    files = [_capture(tmp_path / f"{n}.pcap", "a.example") for n in range(3)]
+    rows, tallies = io.BytesIO(), []
+    config = Config(state=State(str(tmp_path / "state")))
+    replay(files, Settings(config), 2, Output(rows, lambda path, tally: tallies.append(tally.rows), lambda _: None))
+    assert (looks, tallies) == ([parent], [1, 1, 1])
 
 
 def test_pcap_as_given(tmp_path: Path) -> None:
