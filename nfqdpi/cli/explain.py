@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -135,9 +136,9 @@ def _used(told: dict[str, Any]) -> str:
 
 
 def _name(written: str) -> str:
-    """A name as a browser's address line shows it, without the port."""
-    host, _, port = written.partition(":")
-    name = host if port.isdecimal() else written
+    """A name as a browser's address line shows it, without the port, and an IPv6 address without brackets."""
+    match = re.fullmatch(r"\[(.*)\](?::\d+)?|([^:]*):\d+", written)
+    name = match[1] or match[2] or "" if match else written
     if not name.strip(".") or "/" in name or not name.isprintable():
         fail(Exit.USAGE, f"{printable(name)!r} is not a name")
     return name
@@ -161,7 +162,9 @@ def _clients(written: str, mac: str | None, interface: str | None, known: Known)
     from nfqdpi.policy.clients import member_of
 
     group = known.get(written.lower()) or member_of(written)
-    if group is None or any(network.num_addresses > 1 for network in group.networks):
+    if group is not None and any(network.num_addresses > 1 for network in group.networks):
+        fail(Exit.USAGE, f"--client: {printable(written)!r} is a network: say one of its addresses")
+    if group is None:
         fail(Exit.USAGE, f"--client: {printable(written)!r} is not an address, a MAC address or a known client")
     macs = group.macs
     if mac is not None:

@@ -119,6 +119,14 @@ def test_a_client_in_many_ways(fetched: Path, client: tuple[str, ...]) -> None:
     assert told(fetched, "game.example", "--at", "2026-06-01 22:00", "--client", *client)["rule"] == "sleep"
 
 
+@pytest.mark.parametrize("written", ["2001:db8::1", "[2001:DB8::1]", "[2001:db8::1]:443", "10.0.0.9:8443", "10.0.0.9"])
+def test_an_address_is_a_name(fetched: Path, written: str) -> None:
+    """With the port or without, in brackets or not."""
+    with (fetched / "nfqdpi.toml").open("a") as file:
+        file.write('[[rule]]\nname = "bare"\naction = "block"\ndomains = ["2001:db8::1", "10.0.0.9"]\n')
+    assert told(fetched, written)["rule"] == "bare"
+
+
 def test_time_is_local(fetched: Path) -> None:
     """As the clock on the wall shows it, in the configured zone; of today where no day is given."""
     for at, rule in (("21:00", "sleep"), ("20:59", None), ("2026-06-01T19:00+00:00", "sleep"),
