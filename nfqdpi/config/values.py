@@ -25,13 +25,15 @@ class Duration(float):
     """Seconds, written as "250ms", "30s", "10m", "2h" or "1d"."""
 
     _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # noqa: RUF012  never changed
+    _LONGEST = 36500 * 86400.0  # a hundred years: what ends later has no date
 
     @classmethod
     def parse(cls, value: object) -> Duration:
         match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-        if match is None or not float(match[1]):
-            raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h"')
-        return cls(float(match[1]) * cls._UNITS[match[2]])
+        seconds = float(match[1]) * cls._UNITS[match[2]] if match else 0.0
+        if not 0 < seconds <= cls._LONGEST:
+            raise ValueError('expected a duration above 0 such as "250ms", "30s", "10m" or "2h", and at most 36500d')
+        return cls(seconds)
 
     def __str__(self) -> str:
         return f"{float(self):g}s"

@@ -70,7 +70,8 @@ def test_a_change_for_a_time(file: Path) -> None:
 
 
 @pytest.mark.parametrize("args", [
-    ["block"], ["allow"], ["block", "no name"], ["block", "a.example", "--for", "soon"], ["pause", "--group", "nobody"],
+    ["block"], ["allow"], ["block", "no name"], ["block", "a.example", "--for", "soon"],
+    ["block", "a.example", "--for", "999999999999d"], ["pause", "--group", "nobody"],
     ["pause", "--group", "kids", "--client", "10.0.0.7"], ["pause", "--client", "10.0.0.7/99"],
     ["overrides", "rm", "first"], ["block", "a.example", "--client", "tabelt"], ["block", "--all", "--group", "kids"],
     ["block", "--all", "--client", "10.0.0.7"], ["block", "--all", "a.example"],
