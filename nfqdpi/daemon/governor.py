@@ -89,8 +89,9 @@ class Governor:
     async def start(self) -> None:
         """Make the first policy; nobody has it yet. Raises PolicyError."""
         try:
-            makings = await self._compiled(self.makings)
-            self._rule(makings, makings.policy(time()))
+            async with self._changing:  # a signal may want a reload already
+                makings = await self._compiled(self.makings)
+                self._rule(makings, makings.policy(time()))
         except _TROUBLE as error:
             raise PolicyError(str(error)) from error
         if self._wrong:
