@@ -161,7 +161,7 @@ def _clients(written: str, mac: str | None, interface: str | None, known: Known)
     from nfqdpi.core.decision import Client
     from nfqdpi.policy.clients import member_of
 
-    group = known.get(written.lower()) or member_of(written)
+    group = member_of(written) or known.get(written.lower())
     if group is not None and any(network.num_addresses > 1 for network in group.networks):
         fail(Exit.USAGE, f"--client: {printable(written)!r} is a network: say one of its addresses")
     if group is None:

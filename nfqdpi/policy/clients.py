@@ -32,7 +32,7 @@ class ClientGroup:
         networks: list[Network] = []
         macs: set[bytes] = set()
         for member in members:
-            one = (known or {}).get(member.lower()) or member_of(member)
+            one = member_of(member) or (known or {}).get(member.lower())  # nobody's name hides an address
             if one is not None:
                 networks += one.networks
                 macs |= one.macs

@@ -41,6 +41,16 @@ def test_by_mac(written: str) -> None:
     assert not group.contains(client("2001:db8::1"), "")
 
 
+def test_nobody_can_be_called_like_an_address() -> None:
+    """A client says itself what it would be called: who calls itself like another's address gets nothing of it."""
+    known = client_names("", "0 02:00:00:00:00:09 192.168.1.66 02-00-00-00-00-07 *\n"
+                             "0 02:00:00:00:00:09 192.168.1.66 192.168.1.7 *\n")
+    for written, own in (("02-00-00-00-00-07", client("10.0.0.1", TABLET)), ("192.168.1.7", client("192.168.1.7"))):
+        group = ClientGroup.of([written], known=known)
+        assert group.contains(own, "")
+        assert not group.contains(client("192.168.1.66", bytes.fromhex("020000000009")), "")
+
+
 def test_by_interface() -> None:
     """By its name, or as iptables writes it, by how it begins; a client of no known interface is behind none."""
     group = ClientGroup.of([], ["br-guest", "wg+"])
