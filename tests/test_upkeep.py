@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from nfqdpi.config.model import Clients, Config, DomainList, Events, Rule, Schedule, State
-from nfqdpi.config.values import Duration, Times
+from nfqdpi.config.model import Clients, Config, DomainList, Events, Group, Rule, Schedule, State
+from nfqdpi.config.values import Duration, Member, Times
 from nfqdpi.doctor import upkeep
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel.modules import Presence, closed, presence
@@ -106,6 +106,10 @@ def test_names_of_clients(tmp_path: Path) -> None:
     names.unlink()
     assert found(config)["names of clients"].level is Level.FAIL
     assert "names of clients" not in found(Config())
+    group = Group("kids", (Member("tablet"), Member("192.0.2.0/24")))
+    finding = found(Config(group=(group,)))["names of clients"]
+    assert (finding.level, "tablet (group kids)" in finding.meaning) == (Level.WARN, True)
+    assert "192.0.2.0" not in finding.meaning
 
 
 def test_what_a_daemon_says_of_itself() -> None:

@@ -16,6 +16,7 @@ from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.events.reader import siblings
 from nfqdpi.kernel import clock
 from nfqdpi.lists.store import Store
+from nfqdpi.policy.clients import member_of
 
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC).timestamp()  # no clock that is right says less
 _SCARCE = 16 << 20  # bytes: below this, whatever is written next may fail
@@ -99,14 +100,18 @@ def _list(source: DomainList, store: Store, now: float) -> Finding:
 
 def _clients(config: Config) -> Iterator[Finding]:
     files = ", ".join(filter(None, (config.clients.names, config.clients.leases)))
-    if not files:
-        return
     try:
         known = assemble.known_clients(config)
     except (OSError, ValueError) as error:
         yield Finding("names of clients", Level.FAIL, f"{error}: a daemon that runs keeps those that it has, and none "
                       "can start", f"edit {config.clients.names or files}")
-    else:
+        return
+    nobody = [f"{member} (group {group.name})" for group in config.group for member in group.clients
+              if member not in known and member_of(member) is None]
+    if nobody:
+        yield Finding("names of clients", Level.WARN, f"nobody has the name {', '.join(nobody)}: what is for the group "
+                      "leaves them out", "[clients] names: a line for each, unless a lease is to bring it")
+    elif files:
         yield Finding("names of clients", Level.OK, f"{len(known)} in {files}")
 
 
