@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from math import inf
@@ -26,6 +28,7 @@ from nfqdpi.state import State
 
 _ACTIONS = {"accelerate": Verdict.ACCELERATE, "inspect": Verdict.INSPECT, "block": Verdict.BLOCK}
 _BY_HAND = {"allow": Verdict.ACCELERATE, "block": Verdict.BLOCK}
+_LARGEST = 16 << 20  # bytes of a file of client names
 _LOCAL_TIME = Path("/etc/localtime")
 
 Known = Mapping[str, ClientGroup]  # clients by their names
@@ -59,14 +62,25 @@ def policy(config: Config, names: NameIndex | None = None, overrides: Sequence[O
 
 
 def known_clients(config: Config) -> dict[str, ClientGroup]:
-    """The names that clients have. Raises OSError, and ValueError that names file and line."""
-    path = config.clients.names
-    leases = Path(config.clients.leases) if config.clients.leases else None
+    """The names that clients have. Raises OSError, and ValueError that names the file and, where known, the line."""
+    path, leases = config.clients.names, config.clients.leases
+    names = _text(path) if path else ""
+    leased = _text(leases) if leases and Path(leases).exists() else ""
     try:
-        return client_names(Path(path).read_text(errors="replace") if path else "",
-                            leases.read_text(errors="replace") if leases and leases.exists() else "")
+        return client_names(names, leased)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _text(path: str) -> str:
+    """Another user's program may write the file: it is not waited for, and not of any size."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path}: it is no regular file")
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError(f"{path}: larger than {_LARGEST >> 20} MiB")
+    return text.decode(errors="replace")
 
 
 def nobody(change: Override, config: Config, known: Known | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,20 @@ def test_a_list_that_is_missing_is_said(folder: Path) -> None:
 def test_what_cannot_be_meant(fetched: Path, args: tuple[str, ...]) -> None:
     """A usage error."""
     assert explain(fetched, "x.example", *args).exit_code == 2
+
+
+@pytest.mark.parametrize("key", ["names", "leases"])
+def test_a_file_of_names_is_not_waited_for(fetched: Path, key: str) -> None:
+    """A pipe, or a file without an end, is no file of names: whoever writes leases cannot hold us up."""
+    config = fetched / "nfqdpi.toml"
+    text = config.read_text()
+    os.mkfifo(fetched / "pipe")
+    (fetched / "large").touch()
+    os.truncate(fetched / "large", 1 << 30)
+    for name, why in (("pipe", "it is no regular file"), ("large", "larger than 16 MiB")):
+        config.write_text(text.replace(f'names = "{fetched}/names"', f'{key} = "{fetched}/{name}"'))
+        result = explain(fetched, "x.example")
+        assert (result.exit_code, f"{fetched}/{name}: {why}" in result.stderr) == (2, True)
 
 
 def test_a_bad_file_of_names_is_told(fetched: Path) -> None:
