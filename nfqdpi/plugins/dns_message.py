@@ -118,6 +118,8 @@ def parse(data: bytes) -> Wire:
         _records(data, body, counts, names, sections)
         if sum(record.kind == OPT for record in sections[-1]) > 1:
             flaw = "two OPT records"  # RFC 6891, 6.1.1
+        if not flags & (ANSWER | OPCODE) and not any((asked, *counts)):
+            flaw = "nothing is asked"  # a query without a question has EDNS (RFC 7873, 5.4)
     except CutOff as error:
         # An answer that says that it is truncated may end anywhere (RFC 2181, 9): the records that are whole count.
         if not flags & ANSWER or not flags & TRUNCATED or len(questions) < asked:

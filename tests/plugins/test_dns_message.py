@@ -150,6 +150,8 @@ def test_a_message_has_one_question() -> None:
     assert (wire.flaw, [each.name for each in wire.questions]) == ("2 questions", ["a.example", "b.example"])
     assert not parse(struct.pack("!6H", 1, QUERY | 4 << 11, 2, 0, 0, 0) + both).flaw
     assert not parse(message(additionals=(edns(),))).flaw
+    assert parse(message()).flaw == "nothing is asked"
+    assert not parse(message(flags=ANSWER | 1)).flaw  # by who could not read the question
 
 
 def test_an_update() -> None:
