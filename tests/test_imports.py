@@ -14,9 +14,9 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
           "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
     "core": {"nfqdpi.core"},
-    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.wire", "cryptography",
-                "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names", "nfqdpi.plugins.ja4",
-                "nfqdpi.plugins.quic_packet",  # these are no plugins but parts
+    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.verdict", "nfqdpi.core.wire", "cryptography", "msgspec",
+                "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",
+                "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",  # these are no plugins but parts
                 "nfqdpi.plugins.tls"},  # QUIC carries its hello
     "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie",
                "publicsuffixlist"},

@@ -8,23 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Pending, Reply
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Message, Onward, Pending, Reply
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.core.wire import Malformed
-from nfqdpi.plugins import dns_answer, http, tls
+from nfqdpi.plugins import dns, http, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.policy.model import Policy
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
 from nfqdpi.replay.fragments import Fragments
 from nfqdpi.replay.gate import Gate
 from nfqdpi.replay.links import ip_packet
-from tests.builders import extension, handshake, hello, hello_message, record, records, request
+from tests.builders import extension, handshake, hello, hello_message, record, records, request, vector
 from tests.core.transcript import RULES, engine
 from tests.fuzz import script
 from tests.fuzz.quic import datagrams, said
 from tests.fuzz.units import confirm, then, unit
+from tests.plugins.dns_wire import Advice
 
 if TYPE_CHECKING:
     from nfqdpi.replay.entry import Entry
@@ -40,6 +40,8 @@ _tunnel = unit(http.classifier.classify(request(None, method="CONNECT", target="
 _TLS_READERS = (tls.classifier.classify, then(_hello))
 _HTTP_READERS = (http.classifier.classify, then(_chunked), then(_upgrade))
 _CONFIRMS = (confirm(_hello), confirm(_upgrade), confirm(_tunnel))
+_dns = dns.over_udp(dns.Settings(strip_ech=True))
+_ADVICE = (Advice(Verdict.ACCELERATE), Advice(Verdict.BLOCK), Advice(Verdict.ACCELERATE, (bytes(4), bytes(16))))
 # What the fuzzer need not get right each time: the lengths around what it writes.
 _FRAMES: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: data,
@@ -123,19 +125,25 @@ def read_replies(data: bytes) -> None:
 
 
 def read_dns(data: bytes) -> None:
-    """A message: every answer that is made from a whole one is whole, and about the same question."""
-    wire = message(data)
-    if wire.flaw:
-        return
-    answers = [dns_answer.denial(wire, 60, dns_answer.BLOCKED),
-               dns_answer.addresses(wire, (bytes(4), bytes(16)), 60, dns_answer.FORGED)]
-    with suppress(Malformed):
-        answers += filter(None, [dns_answer.without_ech(wire)])
-    for answer in answers:
-        made = message(answer)
-        assert (made.flaw, made.id, made.questions) == ("", wire.id, wire.questions)
-        assert made.end == len(answer) <= len(data) + 100
-        assert dns_answer.without_ech(made) is None
+    """A message: whatever is put in its place is whole, and about the same question; over TCP it has the same names."""
+    found, framed = _dns.read(data), dns.over_tcp.classify(vector(2, data[:0xFFFF]))
+    assert isinstance(found, Message)
+    assert isinstance(framed, Classification)
+    assert (framed.names, framed.attributes, framed.flaw) == (found.names, found.attributes, found.flaw)
+    for name in found.names:
+        assert isinstance(_policy.decide(name, Client(bytes(4))).verdict, Verdict)
+    for advice in _ADVICE:
+        made = found.edit(advice) if found.edit is not None else None
+        if made is None:
+            continue
+        before, after = message(data), message(made.payload)
+        assert (after.flaw, after.id, after.questions) == ("", before.id, before.questions)
+        assert after.is_answer
+        assert after.end == len(made.payload) <= len(data) + 100
+        again = _dns.read(made.payload)
+        assert isinstance(again, Message)
+        assert again.edit is not None
+        assert again.edit(_ADVICE[0]) in (None, Onward(made.payload))  # nothing is left to strip
 
 
 def read_packet(data: bytes) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
+from nfqdpi.core.verdict import Verdict
 from tests.builders import vector
 
 A, NS, CNAME, SOA, MX, TXT, AAAA, OPT, RRSIG, HTTPS, ANY = 1, 2, 5, 6, 15, 16, 28, 41, 46, 65, 255
@@ -55,3 +57,11 @@ def query(of: str = "a.example", kind: int = A, *additionals: bytes) -> bytes:
 def answer(of: str, kind: int, *records: bytes, additionals: tuple[bytes, ...] = (), flags: int = ANSWER) -> bytes:
     """What it says."""
     return message(question(of, kind), answers=records, additionals=additionals, flags=flags)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the policy says of a message."""
+
+    verdict: Verdict
+    redirect: tuple[bytes, ...] = ()
