@@ -96,7 +96,7 @@ def test_lists_are_fresh_or_not(state: Path) -> None:
 
 
 def test_names_of_clients(tmp_path: Path) -> None:
-    """A line that cannot be read is found before the daemon's next start stumbles over it."""
+    """A line that cannot be read, or a name that nobody has, would leave somebody out."""
     names = tmp_path / "names"
     config = Config(clients=Clients(names=str(names)))
     for text, level in (("192.0.2.7 tablet\n", Level.OK), ("tablet 192.0.2.7\n", Level.FAIL)):

@@ -87,15 +87,14 @@ class Governor:
                 for rule, limit, used in self._clock.used(self.policy)]
 
     async def start(self) -> None:
-        """Make the first policy; nobody has it yet. Raises PolicyError."""
+        """Make the first policy; nobody has it yet. Without what cannot be read it is better than none. Raises
+        PolicyError."""
         try:
             async with self._changing:  # a signal may want a reload already
                 makings = await self._compiled(self.makings)
                 self._rule(makings, makings.policy(time()))
         except _TROUBLE as error:
             raise PolicyError(str(error)) from error
-        if self._wrong:
-            raise PolicyError("; ".join(self._wrong.values()))
 
     async def follow(self) -> None:
         """Bring in every change that comes by itself, until cancelled."""

@@ -103,8 +103,8 @@ def _clients(config: Config) -> Iterator[Finding]:
     try:
         known = assemble.known_clients(config)
     except (OSError, ValueError) as error:
-        yield Finding("names of clients", Level.FAIL, f"{error}: a daemon that runs keeps those that it has, and none "
-                      "can start", f"edit {config.clients.names or files}")
+        yield Finding("names of clients", Level.FAIL, f"{error}: a daemon that runs keeps those that it has, one that "
+                      "starts has none", f"edit {config.clients.names or files}")
         return
     nobody = [f"{member} (group {group.name})" for group in config.group for member in group.clients
               if member not in known and member_of(member) is None]

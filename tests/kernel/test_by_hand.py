@@ -176,6 +176,24 @@ def test_what_cannot_be_read_keeps_nothing_else_from_changing(lab: Lab, gateway:
     ask(lab, running, "status")
 
 
+def test_a_start_without_what_cannot_be_read(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """A gateway that judges by the rest is better than none; ``status`` says what is missing, until it is there."""
+    names, state = lab.state / "clients", lab.state / "state" / "nfqdpi.sqlite"
+    names.write_text("no name at all\n")
+    state.parent.mkdir()
+    state.write_bytes(b"no database" * 100)
+    running = gateway(config(lab) + f'[clients]\nnames = "{names}"\n')
+    assert visit(lab, "blocked.example") == "reset"
+    said = ask(lab, running, "status", code=5)
+    assert f"! the names of clients stay as they were: {names}: line 1" in said
+    assert "! changes by hand and limits stay as they were" in said
+    names.write_text(f"{CLIENT[4]} tablet\n")
+    state.unlink()
+    ask(lab, running, "block", "--client", "tablet")
+    assert visit(lab) == "reset"
+    ask(lab, running, "status")
+
+
 def test_what_is_named_and_not_there(lab: Lab, gateway: Gateway, origin: Origin) -> None:
     """A list that never came, or a group that is configured no more: ``reload`` and ``status`` name them."""
     group = f'[[group]]\nname = "kids"\nclients = ["{CLIENT[4]}"]\n'
