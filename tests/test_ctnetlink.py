@@ -36,7 +36,7 @@ def counters(kind: int, packets: int, volume: int) -> bytes:
 BODY = (attribute(1 | 0x8000, ORIG) + attribute(2 | 0x8000, REPLY) + u32(3, 0x0E) + u32(7, 600) + u32(8, 0xAB3)
         + u32(12, 77) + STATE + counters(9, 3, 300) + counters(10, 2, 5000) + attribute(18, struct.pack("!H", 5)))
 ENTRY = Entry(2, Tuple(6, "192.0.2.2", 40000, "198.51.100.2", 443), Tuple(6, "198.51.100.2", 443, "192.0.2.2", 40000),
-              0xAB3, 0x0E, 600, "established", 77, 5, 5, 5300, ORIG)
+              0xAB3, 0x0E, 600, "established", 77, 5, 5, 5300, BODY)
 
 
 def test_an_entry_is_read_whole() -> None:
@@ -64,7 +64,7 @@ def test_unusual_tuples_are_read_attribute_by_attribute(proto: bytes) -> None:
 
 @given(st.sampled_from(["10.0.0.1", "fd00::1"]), st.integers(0, 65535), st.integers(0, 65535), st.integers(0, 255))
 def test_an_entry_is_named_by_its_tuple(address: str, sport: int, dport: int, proto: int) -> None:
-    """What names an entry without a key reads back as its tuple, in both families."""
+    """What names an entry that no kernel told of reads back as its tuple, in both families."""
     wanted = Tuple(proto, address, sport, address, dport)
     family = 10 if ":" in address else 2
     body = ctnetlink.name(Entry(family, wanted, wanted, zone=3))

@@ -62,15 +62,15 @@ def command(config: Config, accepts: Filter | None, *, as_json: bool) -> None:
     gc.disable()  # a quarter of the time, where there are many flows; and nothing here is garbage before the end
     names = _names(config)
     with kernel_errors():
-        rows = list(_rows(config, names, accepts))
-    if as_json:
-        encode = json.Encoder().encode
-        sys.stdout.writelines(f"{encode(row).decode()}\n" for row in rows)
-        return
-    table(("client", "server", "name", "verdict", "why", "packets", "bytes", "age"),
-          [(f"{row.src_ip} {row.src_port}", f"{row.dest_ip} {row.dest_port}", row.name or "-", row.verdict,
-            row.rule or row.reason or "-", _or_dash(row.packets), _or_dash(row.bytes), _or_dash(row.age_s))
-           for row in rows])
+        rows = _rows(config, names, accepts)
+        if as_json:
+            encode = json.Encoder().encode
+            sys.stdout.writelines(f"{encode(row).decode()}\n" for row in rows)
+            return
+        cells = [(f"{row.src_ip} {row.src_port}", f"{row.dest_ip} {row.dest_port}", row.name or "-", row.verdict,
+                  row.rule or row.reason or "-", _or_dash(row.packets), _or_dash(row.bytes), _or_dash(row.age_s))
+                 for row in rows]
+    table(("client", "server", "name", "verdict", "why", "packets", "bytes", "age"), cells)
 
 
 def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iterator[Row]:
@@ -82,10 +82,12 @@ def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iter
     only = accepts.only("verdict") if accepts else None
     for entry in conntrack.dump(field, Verdict[only.upper()] if only else None):
         orig, far = entry.orig, entry.reply
-        if orig.proto != socket.IPPROTO_TCP or orig.dport not in ports:
+        if orig.dport not in ports or orig.proto != socket.IPPROTO_TCP:
             continue
-        # Events tell the server as the FORWARD chain sees it: behind DNAT.
-        name, protocol, reason, rule = names.get(f"{orig.src} {orig.sport} {far.src} {far.sport} TCP", _UNKNOWN)
+        name, protocol, reason, rule = _UNKNOWN
+        if names:  # events tell the server as the FORWARD chain sees it: behind DNAT
+            ends = f"{orig.src} {orig.sport} {far.src} {far.sport} TCP"
+            name, protocol, reason, rule = names.get(ends, _UNKNOWN)
         verdict = words.get(entry.mark & field.mask, "unseen")
         if accepts and not accepts(Subject(verdict, orig.src, "", (name,) if name else (), reason, rule)):
             continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from io import IOBase
 from struct import Struct
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ CHANGES = frozenset({"reload", "by_hand"})  # what changes something, and may ta
 
 _ANSWER = 5  # s for the daemon to answer at all
 _WORK = 300.0  # s that it may take for what changes the policy: a reload may have millions of names to compile
+_READ = 1 << 18  # bytes of a reply at a time; all that a socket holds
 _TIMEVAL = Struct("@ll")
 
 
@@ -43,7 +45,7 @@ def ask(path: str, command: str) -> dict[str, Any]:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_ANSWER, 0))
             client.connect(path)
             client.settimeout(_ANSWER)
-            replies = client.makefile("rb")
+            replies = client.makefile("rb", _READ)
             if command in CHANGES:  # whether it lives is known before it is waited for
                 _exchange(client, replies, "status")
                 client.settimeout(_WORK)
@@ -56,7 +58,7 @@ def ask(path: str, command: str) -> dict[str, Any]:
         raise NotRunning(f"no daemon answers on {path}") from error
 
 
-def _exchange(client: socket.socket, replies: BinaryIO, command: str) -> dict[str, Any]:
+def _exchange(client: socket.socket, replies: IOBase, command: str) -> dict[str, Any]:
     client.sendall(msgspec.json.encode(Request(command)) + b"\n")
     reply: dict[str, Any] = msgspec.json.decode(replies.readline())
     if reply.get("code") == "not_permitted":

@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from ipaddress import ip_address
 from time import monotonic, time
 from typing import Any
 
@@ -35,6 +34,7 @@ from nfqdpi.daemon.tally import Tallies
 from nfqdpi.events.model import Event, notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
+from nfqdpi.kernel.ctnetlink import text
 from nfqdpi.kernel.passage import flow_key
 
 _ROWS = 250  # of the flows: some milliseconds
@@ -224,9 +224,9 @@ def _rows(flows: Sequence[tuple[bytes, Decided]]) -> dict[str, Any]:
     for passage, decided in flows:
         key = flow_key(passage)
         proto = "TCP" if key.proto == TCP else "UDP"
-        text = f"{ip_address(key.src)} {key.sport} {ip_address(key.dst)} {key.dport} {proto}"
+        ends = f"{text(key.src)} {key.sport} {text(key.dst)} {key.dport} {proto}"
         reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
-        rows[text] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
+        rows[ends] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
     return rows
 
 

@@ -48,9 +48,9 @@ class Entry(Record, frozen=True, gc=False):
     """One tracked flow. ``orig`` is the tuple of its first packet, ``reply`` the one that answers bear (after NAT).
 
     ``timeout`` in seconds, ``tcp_state`` as conntrack(8) words it, in lower case; ``packets`` and ``volume`` (in bytes)
-    count both directions and are None where nf_conntrack_acct is off. ``key`` is ``orig`` in the kernel's own words, by
-    which it finds the entry again; without it, ``orig`` must be of a protocol with ports. ``started``, in seconds since
-    1970, is None where nf_conntrack_timestamp was off when the flow began.
+    count both directions and are None where nf_conntrack_acct is off. ``payload`` is what the kernel said, by which it
+    finds the entry again; without it, ``orig`` must be of a protocol with ports. ``started``, in seconds since 1970, is
+    None where nf_conntrack_timestamp was off when the flow began.
     """
 
     family: int
@@ -64,7 +64,7 @@ class Entry(Record, frozen=True, gc=False):
     zone: int = 0
     packets: int | None = None
     volume: int | None = None
-    key: bytes = b""
+    payload: bytes = b""
     started: float | None = None
 
 
@@ -99,20 +99,19 @@ def entry(message: Message) -> Entry:
         raise Malformed("an entry without a whole tuple")
     if state is not None and state >= len(_TCP_STATES):
         raise Malformed(f"TCP state {state}")
-    counted = None not in (packets, far_packets, volume, far_volume)
     return Entry(
         message.family,
-        Tuple(proto, _text(src), sport or 0, _text(dst), dport or 0),
-        Tuple(far_proto, _text(far_src), far_sport or 0, _text(far_dst), far_dport or 0),
+        Tuple(proto, text(src), sport or 0, text(dst), dport or 0),
+        Tuple(far_proto, text(far_src), far_sport or 0, text(far_dst), far_dport or 0),
         mark or 0,
         status or 0,
         timeout or 0,
         None if state is None else _TCP_STATES[state],
         number or 0,
         zone or 0,
-        packets + far_packets if counted else None,
-        volume + far_volume if counted else None,
-        _key(message.payload),
+        None if packets is None or far_packets is None else packets + far_packets,
+        None if volume is None or far_volume is None else volume + far_volume,
+        message.payload,
         start / 1e9 if start else None,
     )
 
@@ -129,7 +128,8 @@ def mark_attributes(field: MarkField, verdict: Verdict) -> bytes:
 def name(named: Entry) -> bytes:
     """The body that names an entry (ctnetlink_parse_tuple, ctnetlink_parse_zone)."""
     zone = attribute(_ZONE, _U16.pack(named.zone)) if named.zone else b""
-    return nfgenmsg(named.family) + attribute(_ORIG | NESTED, named.key or _encode(named.orig)) + zone
+    key = _key(named.payload) if named.payload else _encode(named.orig)
+    return nfgenmsg(named.family) + attribute(_ORIG | NESTED, key) + zone
 
 
 def id_attribute(named: Entry) -> bytes:
@@ -169,7 +169,8 @@ def _key(data: bytes) -> bytes:
 
 
 @lru_cache(maxsize=65536)  # few servers, and few clients
-def _text(address: bytes) -> str:
+def text(address: bytes) -> str:
+    """An address as the kernel has it, for people."""
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
