@@ -8,7 +8,7 @@ datagram. So, for what we see to be all that a server sees:
 - An Initial that no key opens is a flaw. No server could open it either, unless it belongs to what began before us:
   then it may carry the rest of a hello whose front we have not seen. A client that is blocked falls back to TCP.
 - What is forgotten could be sent anew with other contents, so nothing is; one attempt too many is a flaw.
-- A packet that opens in two ways was made for two readers.
+- A packet that two keys open was made for two readers, which is not hard with AES-GCM where both are known.
 - Servers must discard an Initial in a datagram of less than 1200 bytes (RFC 9000, 14.1). Not all do, so it counts.
 - Nothing is NO_MATCH: whatever comes first, an Initial may follow it.
 
@@ -22,9 +22,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Glimpse
+from nfqdpi.core.classifier import NEED_MORE, Classification, DatagramClassifier, Glimpse, Pending
 from nfqdpi.core.wire import Malformed, Reader
-from nfqdpi.plugins.quic_packet import SPREAD, Initial, Keys, Version, initial_keys, initials
+from nfqdpi.plugins.quic_packet import Initial, Keys, Version, initial_keys, initials
 from nfqdpi.plugins.tls import CLIENT_HELLO, client_hello
 
 # --- the protocol's constants (RFC 9000, 12.4 and 19: the frames that an Initial may have) ---
@@ -45,7 +45,7 @@ class Attempt(NamedTuple):
     """What a client has sent under a connection id of its choice, which the server may replace by one of its own.
 
     The keys follow from the client's all the same, in whatever version it goes on (RFC 9369, 4.1). ``number``: of the
-    first packet; ``read``: bytes of the handshake that were judged.
+    first packet, None before it; ``read``: bytes of the handshake that were judged.
     """
 
     dcid: bytes
@@ -60,12 +60,12 @@ class Attempt(NamedTuple):
         return (self.keys,) if version is self.version else (self.keys, initial_keys(version, self.dcid))
 
 
-def read(payload: bytes) -> Answer:
+def read(payload: bytes) -> Classification | Glimpse | Pending:
     """A flow's first datagram."""
     return _read(payload, ())
 
 
-def _read(payload: bytes, known: tuple[Attempt, ...]) -> Answer:
+def _read(payload: bytes, known: tuple[Attempt, ...]) -> Classification | Glimpse | Pending:
     names: list[str] = []
     attributes: dict[str, str] = {}
     attempts = {attempt.dcid: attempt for attempt in known}
@@ -90,19 +90,17 @@ def _opened(initial: Initial, attempts: Mapping[bytes, Attempt]) -> tuple[Attemp
     tried = list(attempts.values())
     if initial.dcid not in attempts:
         tried.append(Attempt(initial.dcid, initial.version, initial_keys(initial.version, initial.dcid)))
-    found = [(attempt, number, frames) for attempt in tried for keys in attempt.keys_in(initial.version)
-             for number, frames in initial.opened(keys, attempt.number)]
+    found = [(attempt, *opened) for attempt in tried for keys in attempt.keys_in(initial.version)
+             if (opened := initial.opened(keys, attempt.number or 0)) is not None]
     if not found:
         raise Malformed("an Initial packet that no key opens")
     if len(found) > 1:
-        raise Malformed("an Initial packet that opens in two ways")
+        raise Malformed("an Initial packet that two keys open")
     attempt, number, frames = found[0]
     if attempt.number is None:
         if len(attempts) == _MOST_ATTEMPTS:
             raise Malformed("too many connection ids on one flow")
         attempt = attempt._replace(number=number)
-    elif abs(number - attempt.number) > SPREAD:
-        raise Malformed("packet numbers far apart")
     return attempt, frames
 
 
@@ -182,3 +180,6 @@ def _joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
     if len(joined) > _MOST_PIECES:
         raise Malformed("CRYPTO frames with too many gaps")
     return tuple((start, bytes(data)) for start, data in joined)
+
+
+classifier = DatagramClassifier(name="quic", protocol="quic", version="1", read=read, ports=(443,))

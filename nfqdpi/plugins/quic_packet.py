@@ -20,16 +20,14 @@ from nfqdpi.core.wire import Malformed, Reader
 
 # --- the protocol's constants (RFC 9000, 17.2; RFC 9001, 5) ---
 _LONG, _FIXED = 0x80, 0x40
-_INVARIANT = 5  # bytes that a long header begins with in every version (RFC 8999, 5.1)
-_LONGEST_ID = 20
+_INVARIANT = 6  # bytes that a long header has in every version: flags, version, an id's length (RFC 8999, 5.1)
+_SHORTEST_ID, _LONGEST_ID = 8, 20  # of the id that a client chooses (RFC 9000, 7.2); of any
 _SAMPLE_AT, _SAMPLE = 4, 16  # behind the start of the packet number
 _SHORTEST = 1200  # bytes of a datagram with an Initial (RFC 9000, 14.1)
 _RESERVED = 0x0A0A0A0A  # versions that nobody may speak, in every low half byte (RFC 9000, 15)
 
 # --- our limits ---
 _MOST_PACKETS = 8  # Initials in a datagram; clients send one or two, and each is tried with several keys
-# How far the packet numbers of one attempt may lie apart: it sends an Initial for each it gets, and a few that wait.
-SPREAD = 64
 
 
 class Version(NamedTuple):
@@ -84,9 +82,9 @@ class Initial(NamedTuple):
     data: bytes
     number_at: int
 
-    def opened(self, keys: Keys, near: int | None) -> Iterator[tuple[int, bytes]]:
-        """Every (packet number, frames) that these keys make of it: as a rule one, or none for the keys of another.
-        ``near``: a packet number that the same client has used; None: this is its first packet."""
+    def opened(self, keys: Keys, near: int) -> tuple[int, bytes] | None:
+        """Its packet number and its frames; None: it was not sealed with these keys. ``near``: another packet number of
+        the same client's, 0 for its first. (No second number opens a packet: the tags would differ, RFC 9001, 5.3.)"""
         data, at = self.data, self.number_at
         sample = data[at + _SAMPLE_AT : at + _SAMPLE_AT + _SAMPLE]
         if len(sample) < _SAMPLE:
@@ -95,21 +93,14 @@ class Initial(NamedTuple):
         first = data[0] ^ mask[0] & 0x0F
         size = (first & 3) + 1
         sent = int.from_bytes(data[at : at + size], "big") ^ int.from_bytes(mask[1 : 1 + size], "big")
+        window = 1 << 8 * size  # of what is sent, the high bits are cut (RFC 9000, A.3)
+        number = max(sent, sent + (near - sent + window // 2) // window * window)
         header = bytes((first,)) + data[1:at] + sent.to_bytes(size, "big")
-        aead, sealed = AESGCM(keys.packet), data[at + size :]
-        for number in (sent,) if near is None else _numbers(sent, 1 << 8 * size, near):
-            try:
-                yield number, aead.decrypt((keys.iv ^ number).to_bytes(12, "big"), sealed, header)
-            except InvalidTag:
-                continue
-
-
-def _numbers(sent: int, window: int, near: int) -> set[int]:
-    """Every packet number that a server may take ``sent`` for, whichever packets with numbers around ``near`` it has
-    got (RFC 9000, A.3). Who knows the keys can seal a packet that opens under two of them, with two contents."""
-    first = near - SPREAD + 2 - window // 2
-    after = near + SPREAD + 2 + window // 2
-    return {sent, *(number for number in range(first + (sent - first) % window, after, window) if number >= 0)}
+        nonce = (keys.iv ^ number).to_bytes(12, "big")
+        try:
+            return number, AESGCM(keys.packet).decrypt(nonce, data[at + size :], header)
+        except InvalidTag:
+            return None
 
 
 def initials(datagram: bytes) -> Iterator[Initial]:
@@ -118,7 +109,8 @@ def initials(datagram: bytes) -> Iterator[Initial]:
     A short header has no length: the rest of the datagram is its own, as is padding. So it is with a Retry and a
     Version Negotiation, which servers ignore, and with a version that is made to be refused. Other versions cannot be
     read, but there may be a server that can: Malformed, where it would take this for a client's first datagram, which
-    is long (RFC 9000, 14.1) and has the fixed bit (RFC 9443). DNSCrypt and RTP, on the same port, look like it else.
+    is long (RFC 9000, 14.1), has a long id and the fixed bit (RFC 9443). DNS and RTP, on the same port, look like it
+    else.
     """
     reader = Reader(datagram)
     count = 0
@@ -129,7 +121,7 @@ def initials(datagram: bytes) -> Iterator[Initial]:
         number = reader.uint(4)
         version = _VERSIONS.get(number)
         if version is None:
-            if first & _FIXED and len(datagram) >= _SHORTEST and number and number & 0x0F0F0F0F != _RESERVED:
+            if len(datagram) >= _SHORTEST and first & _FIXED and datagram[reader.at] >= _SHORTEST_ID and _real(number):
                 raise Malformed(f"QUIC version {number:#010x} is unknown")
             return
         dcid, scid = reader.vector(1), reader.vector(1)
@@ -147,3 +139,8 @@ def initials(datagram: bytes) -> Iterator[Initial]:
             if (count := count + 1) > _MOST_PACKETS:
                 raise Malformed("too many Initial packets in a datagram")
             yield Initial(version, dcid, datagram[start : reader.at], number_at - start)
+
+
+def _real(version: int) -> bool:
+    """Neither Version Negotiation nor one that nobody may speak."""
+    return version != 0 and version & 0x0F0F0F0F != _RESERVED

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from nfqdpi.lab.namespace import Namespace
 
 PROGRAM = "chromium"
-_OPTIONS = (  # nobody's desktop, nobody's account, nothing that a browser does of its own accord
+OPTIONS = (  # nobody's desktop, nobody's account, nothing that a browser does of its own accord
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",
 )
@@ -40,7 +40,7 @@ def load(client: Namespace, url: str, server: str, certificate: Path, *options: 
     name = url.split("/")[2]
     rules = f"MAP {name} {f'[{server}]' if ':' in server else server}, MAP * ~NOTFOUND"
     with TemporaryDirectory(prefix="nfqdpi-browser-", ignore_cleanup_errors=True) as fresh:
-        command = [PROGRAM, *_OPTIONS, *options, f"--user-data-dir={profile or fresh}",
+        command = [PROGRAM, *OPTIONS, *options, f"--user-data-dir={profile or fresh}",
                    f"--host-resolver-rules={rules}", f"--ignore-certificate-errors-spki-list={_pin(certificate)}",
                    "--dump-dom", url]
         started = time.monotonic()

@@ -131,6 +131,7 @@ def test_coalesced_packets() -> None:
     pytest.param(long_packet(0, bytes(1200), version=0x1A2A3A4A), id="a version that nobody may speak"),
     pytest.param(b"\x80\x60" + bytes(1300), id="RTP"),
     pytest.param(long_packet(0, bytes(300), version=0xBABABABB), id="DNSCrypt"),
+    pytest.param(b"\xcc\xcc\1\0\0\1" + bytes(1300), id="DNS"),
 ])
 def test_what_comes_first_decides_nothing(datagram: bytes) -> None:
     """A server ignores it, or keeps it until the Initial comes, which is read then."""
@@ -210,7 +211,7 @@ GOOD = initial(crypto(HELLO))
     (long_packet(0, bytes(1200), version=0xFF000018), "QUIC version 0xff000018 is unknown"),
     (long_packet(0, b"\0" * 19, token=b""), "too short"), (long_packet(0, b"", token=b""), "too short"),
     (GOOD[:400], "wanted"), (GOOD[:8], "wanted"), (b"\xc0\0\0\0\x01\x04abcd", "wanted"),
-    (GOOD + b"\xc0\0\0\0\x01", "wanted"),
+    (GOOD + b"\xc0\0\0\0\x01\x08", "wanted"),
     (initial(crypto(HELLO), dcid=bytes(21)), "a connection id of more than 20 bytes"),
     (initial(size=4, pad=0)[:7], "wanted"),
     (initial(b"\x1d\0\0"), "frame 0x1d"), (initial(b"\x08\0x"), "frame 0x08"), (initial(b"\x40\x06\0\0"), "frame 0x40"),
@@ -253,8 +254,7 @@ def test_packet_numbers() -> None:
         answers = said([initial(crypto(HELLO[:50]), number=start), initial(crypto(HELLO[50:], 50), number=start + 8,
                                                                           size=size)])
         assert unit(answers[1]).names == ("a.example",)
-    assert flaw(initial(PING, number=5), initial(crypto(HELLO), number=90)) == "packet numbers far apart"
-    assert flaw(initial(PING, number=300), initial(crypto(HELLO), number=5, size=1)) == "packet numbers far apart"
+    assert "no key opens" in flaw(initial(PING, number=5), initial(crypto(HELLO), number=300, size=1))
 
 
 def test_the_initials_of_a_datagram() -> None:
