@@ -34,7 +34,8 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     workers = [{"queue": n, "pid": 7, "starts": 1, "silent_ms": 20, "owns_queue": n == 0} for n in (0, 1)]
     kernel = [{"number": 0, "portid": 7, "waiting": 2, "copy_mode": 2, "copy_range": 65535, "dropped": 4, "lost": 0,
                "packets": 3}]
-    return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers},
+    return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers, "degraded": ["a"],
+                     "troubles": ["b", "c"]},
                     {"queues": pages, "total": total, "kernel": kernel}, tallies)
 
 
@@ -50,6 +51,7 @@ def test_the_text_is_prometheus_own() -> None:
             assert {label for label, _ in labels} - {"le"} == set(metric.labels)
     assert families["nfqdpi_packets_total"].samples == {
         ("nfqdpi_packets_total", frozenset({("queue", number)})): 3 for number in ("0", "1")}
+    assert families["nfqdpi_troubles"].samples == {("nfqdpi_troubles", frozenset()): 3}
 
 
 def test_a_latency_is_in_every_bucket_that_it_fits() -> None:

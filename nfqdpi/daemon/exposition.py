@@ -85,6 +85,8 @@ METRICS = (
            lambda now: [Sample(1, (now.status["version"], now.status["mode"]))]),
     Metric("nfqdpi_uptime_seconds", "gauge", (), "Since the daemon started.",
            lambda now: [Sample(now.status["uptime_s"])]),
+    Metric("nfqdpi_troubles", "gauge", (), "What is wrong now with workers, rules, policy or events; status names it.",
+           lambda now: [Sample(len(now.status["degraded"]) + len(now.status["troubles"]))]),
     Metric("nfqdpi_worker_ready", "gauge", ("queue",), "1 while a worker owns the queue, else 0.",
            _workers(lambda worker: worker["owns_queue"])),
     Metric("nfqdpi_worker_silent_seconds", "gauge", ("queue",),
