@@ -201,7 +201,8 @@ def _tell(config: Config) -> None:
     except Hung as error:
         fail(Exit.DEGRADED, f"{error}: the change is kept, and in force once it does: {RESTART}")
     except NotRunning:
-        click.echo("nfqdpi: no daemon runs; it will be in force when one starts", err=True)
+        click.echo("nfqdpi: no daemon runs; it will be in force when one starts" if config.control.socket else
+                   "nfqdpi: [control] socket is switched off; a daemon that runs takes it within ten seconds", err=True)
         return
     except PermissionError:
         fail(Exit.NOT_PERMITTED, f"{config.control.socket}: not permitted: the change is kept, and will be in force "

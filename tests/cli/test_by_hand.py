@@ -59,6 +59,12 @@ def test_changes_wait_for_the_daemon(file: Path, args: list[str], kept: tuple[st
     assert change["until"] is None
 
 
+def test_a_daemon_that_cannot_be_asked(file: Path) -> None:
+    """Without a control socket nobody can say whether one runs; but it looks by itself."""
+    file.write_text(file.read_text().replace(f"{file.parent}/control.sock", ""))
+    assert "a daemon that runs takes it within ten seconds" in call(file, "block", "a.example").stderr
+
+
 def test_a_change_for_a_time(file: Path) -> None:
     """It says when it will end, and is listed until then."""
     assert call(file, "block", "a.example", "--for", "10m").exit_code == 0
