@@ -7,13 +7,11 @@ it, then judge the flows that run already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Any
-
-import msgspec
 
 from nfqdpi import assemble
 from nfqdpi.config import Config, ConfigError
@@ -22,19 +20,19 @@ from nfqdpi.daemon.limits import Clock
 from nfqdpi.daemon.live import LiveFlows, Settled
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.record import Record
+from nfqdpi.daemon.restart import differences, kept
+from nfqdpi.daemon.troubles import Troubles
 from nfqdpi.daemon.updates import update_due
 from nfqdpi.lists.compile import clean, compile_lists
 from nfqdpi.policy.model import Policy
 from nfqdpi.state import State, StateError
-
-AT_START = ("queue", "marks", "inspect", "fail", "state", "events", "control", "service")  # only a start reads these
 
 _LOOK = 10.0  # s between two looks at what tells nobody when it changes: lists, leases, the state, the clock
 _AGAIN = 0.6  # s after which flows are judged again: packets that waited in a queue have put old marks over ours
 
 _TROUBLE = (OSError, ValueError, StateError, ChildError)
 
-# What goes wrong by itself, the rest of the policy going on; said once, and shown until it goes well again.
+# The troubles that there may be.
 _CLIENTS = "the names of clients stay as they were"
 _STATE = "changes by hand and limits stay as they were"
 _USED = "the time used is not counted"
@@ -59,7 +57,7 @@ class Governor:
         self._read = read
         self._govern = govern
         self._say = say
-        self._wrong: dict[str, str] = {}  # of the above, each with why
+        self._troubles = Troubles(say)
         self._changing = asyncio.Lock()
         self._state = State(config.state.directory)
         self._live = LiveFlows(record, config.field)
@@ -70,9 +68,9 @@ class Governor:
     @property
     def troubles(self) -> list[str]:
         """What is wrong now, a line each."""
-        config, _, overrides, *_ = self.makings
+        config, overrides = self.makings.config, self.makings.overrides
         return [
-            *(f"{what}: {why}" for what, why in self._wrong.items()),
+            *self._troubles,
             *(f"list {name!r} has not been fetched yet: rules match none of its names"
               for name in assemble.lists(config) if name not in self.policy.lists),
             # Names of clients come and go with their leases.
@@ -104,7 +102,7 @@ class Governor:
                 now = time()
                 wait = min(self.policy.next_change(now) - now, self._clock.pause(self.policy), _LOOK)
                 await asyncio.sleep(max(wait, 0.01))
-                with self._trying(_ALL, Exception):  # the next look may well go better, and must not fail to come
+                with self._troubles.trying(_ALL, Exception):  # the next look may go better, and must not fail to come
                     await self._look()
         finally:
             for task in (self._again, self._updates):
@@ -122,14 +120,14 @@ class Governor:
         async with self._changing:
             try:
                 wanted = self._read()
-                config = _kept(wanted, self.makings.config)
+                config = kept(wanted, self.makings.config)
                 makings = self.makings._replace(config=config, clients=assemble.known_clients(config))
                 settled = await self._adopt(await self._compiled(makings))
             except ConfigError as error:
                 return {"problems": error.problems}
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
-            return {"problems": [], "restart": _differences(wanted, self.makings.config), "troubles": self.troubles,
+            return {"problems": [], "restart": differences(wanted, self.makings.config), "troubles": self.troubles,
                     **settled._asdict()}
 
     async def by_hand(self) -> dict[str, Any]:
@@ -137,8 +135,8 @@ class Governor:
         async with self._changing:
             try:
                 makings = await self._fresh(self.makings, self.policy)
-                if _STATE in self._wrong:
-                    return {"problems": [self._wrong[_STATE]]}
+                if why := self._troubles.why(_STATE):
+                    return {"problems": [why]}
                 settled = await self._adopt(makings)
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
@@ -147,7 +145,7 @@ class Governor:
     async def _look(self) -> None:
         async with self._changing:
             if self._clock.pause(self.policy) <= 0:
-                with self._trying(_USED):
+                with self._troubles.trying(_USED, *_TROUBLE):
                     await self._clock.look(self.policy)
             makings = await self._fresh(self.makings, self.policy)
             if makings != self.makings or self.policy.set_time(time(), makings.spent):
@@ -157,7 +155,7 @@ class Governor:
 
     async def _update(self) -> None:
         """Bring lists up to date whose time has come."""
-        with self._trying(_LISTS):
+        with self._troubles.trying(_LISTS, *_TROUBLE):
             if await update_due(self.makings.config, self._say):
                 async with self._changing:
                     await self._adopt(await self._compiled(self.makings))
@@ -174,9 +172,9 @@ class Governor:
             makings = makings._replace(names=await _names(makings.config))
         now = time()
         clients, overrides, spent = makings.clients, makings.overrides, makings.spent
-        with self._trying(_CLIENTS):
+        with self._troubles.trying(_CLIENTS, *_TROUBLE):
             clients = assemble.known_clients(makings.config)
-        with self._trying(_STATE):
+        with self._troubles.trying(_STATE, *_TROUBLE):
             overrides = self._state.overrides(now)
             spent = self._clock.spent(policy.rules, makings.config, now)
         return makings._replace(clients=clients, overrides=overrides, spent=spent)
@@ -201,7 +199,7 @@ class Governor:
     async def _settle(self, cut: int = 0) -> Settled:
         """``cut``: flows that were cut already."""
         settled = Settled()
-        with self._trying(_FLOWS):  # new flows are decided by the new policy all the same
+        with self._troubles.trying(_FLOWS, *_TROUBLE):  # new flows are decided by the new policy all the same
             settled = await self._live.settle(self.policy, self.makings.config)
         return settled._replace(cut=settled.cut + cut)
 
@@ -215,33 +213,8 @@ class Governor:
         await asyncio.sleep(_AGAIN)
         await self._settle()
 
-    @contextmanager
-    def _trying(self, what: str, trouble: type[Exception] | tuple[type[Exception], ...] = _TROUBLE) -> Iterator[None]:
-        """Where it goes wrong, it is said, but not every ten seconds."""
-        try:
-            yield
-        except trouble as error:
-            why = str(error) or type(error).__name__
-            if self._wrong.get(what) != why:
-                self._say(f"{what}: {why}")
-            self._wrong[what] = why
-        else:
-            self._wrong.pop(what, None)
-
 
 async def _names(config: Config) -> Path | None:
     """The file of the compiled lists that rules name, as they are stored now."""
     lists = assemble.lists(config)
     return await in_child(compile_lists, config.state.directory, lists) if lists else None
-
-
-def _kept(wanted: Config, running: Config) -> Config:
-    """The configuration, but for the sections that only a start reads."""
-    return msgspec.structs.replace(wanted, **{section: getattr(running, section) for section in AT_START})
-
-
-def _differences(wanted: Config, running: Config) -> list[str]:
-    """The keys whose values differ in those sections: "queue.length"."""
-    return [f"{section}.{key}" for section in AT_START
-            for key in getattr(wanted, section).__struct_fields__
-            if getattr(getattr(wanted, section), key) != getattr(getattr(running, section), key)]
