@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+from nfqdpi.build import compiled
 from nfqdpi.lab.cases import Mode
 
 TOLERANCE = 0.03  # of the baseline's count
@@ -56,7 +57,8 @@ def instructions(mode: Mode) -> float:
 
 def python() -> str:
     """What the counts hold for."""
-    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+    kind = " compiled" if compiled() else ""
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}{kind}"
 
 
 def _run(mode: Mode, flows: int) -> int:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nfqdpi.build import compiled
+
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # columns of /proc/stat's cpu lines (proc_stat(5)); guest time is in user time already
 
@@ -21,6 +23,7 @@ def named() -> dict[str, Any]:
     optimized = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
     return {"cpu": models[0] if models else os.uname().machine, "cpus": os.cpu_count(), "kernel": os.uname().release,
             "hypervisor": "hypervisor" in Path("/proc/cpuinfo").read_text(), "load": round(os.getloadavg()[0], 2),
+            "compiled": compiled(),
             "python": platform.python_version() + " (built without --enable-optimizations)" * (not optimized)}
 
 

@@ -114,7 +114,7 @@ def test_names_of_clients(tmp_path: Path) -> None:
 
 def test_what_a_daemon_says_of_itself() -> None:
     """Queues that nobody serves, events that go nowhere, losses and full queues."""
-    status = {"pid": 7, "workers": [{"queue": 3, "owns_queue": True}], "troubles": [], "degraded": []}
+    status = {"pid": 7, "compiled": True, "workers": [{"queue": 3, "owns_queue": True}], "troubles": [], "degraded": []}
     stats = {"total": {"events_lost": 0}, "kernel": [{"dropped": 0}]}
     assert [finding.level for finding in upkeep.running(status, stats)] == [Level.OK]
     status |= {"workers": [{"queue": 3, "owns_queue": False}], "troubles": ["eve.json: No space left on device"],

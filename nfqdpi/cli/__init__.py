@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nfqdpi import __version__
+from nfqdpi.build import version
 
 # Command -> (module below nfqdpi.cli, one line for the list of commands). The command is the module's ``command``, or
 # what is named behind a colon. The line stands here too, so that ``nfqdpi --help`` imports none of them.
@@ -70,7 +70,7 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="nfqdpi")
+@click.version_option(version(), prog_name="nfqdpi")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Name-based control of web connections on a Linux router."""

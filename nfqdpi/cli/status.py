@@ -24,7 +24,8 @@ def command(config: Config, *, as_json: bool) -> None:
     if as_json:
         emit_json({**status, "problems": problems})
     else:
-        click.echo(f"nfqdpi {status['version']}, pid {status['pid']}, up {status['uptime_s']:.0f} s, "
+        kind = " (compiled)" if status["compiled"] else ""
+        click.echo(f"nfqdpi {status['version']}{kind}, pid {status['pid']}, up {status['uptime_s']:.0f} s, "
                    f"{status['mode']} mode" + ("" if status["rules"] else ", rules left to others"))
         table(("queue", "worker", "starts", "last heard"),
               [(w["queue"], w["pid"] or "-", w["starts"], f"{w['silent_ms']} ms ago") for w in status["workers"]])

@@ -30,8 +30,8 @@ class Flow:
     """
 
     __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "client_interface", "confirmed",
-                 "end", "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
-                 "server_interface", "since", "stream", "verdict", "weight")
+                 "end", "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server",
+                 "server_base", "server_interface", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key

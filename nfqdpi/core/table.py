@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import FlowKey
@@ -39,8 +40,8 @@ class FlowTable:
     stalls.
     """
 
-    LINGER = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
-    IDLE = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
+    LINGER: Final = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
+    IDLE: Final = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from nfqdpi import __version__
+from nfqdpi.build import compiled
 from nfqdpi.config import Config
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
@@ -172,6 +173,7 @@ class Supervisor:
         now = monotonic()
         return {
             "version": __version__,
+            "compiled": compiled(),
             "pid": os.getpid(),
             "uptime_s": round(now - self._started, 1),
             "mode": self._config.inspect.mode,

@@ -14,7 +14,7 @@ from time import time
 
 import msgspec
 
-from nfqdpi import __version__
+from nfqdpi.build import version
 from nfqdpi.config.model import Config
 from nfqdpi.daemon.ask import NotRunning, ask
 from nfqdpi.daemon.rules import ruleset
@@ -84,7 +84,7 @@ def _json(value: object) -> str:
 def _versions(_: Config) -> str:
     packages = sorted({f"{one.metadata['Name']} {one.version}" for one in distributions()}, key=str.lower)
     system = Path("/etc/os-release")
-    return "\n".join([f"nfqdpi {__version__}", f"Python {platform.python_version()}", f"Linux {platform.release()} "
+    return "\n".join([f"nfqdpi {version()}", f"Python {platform.python_version()}", f"Linux {platform.release()} "
                       f"{platform.machine()}", *packages, "", system.read_text() if system.exists() else ""])
 
 

@@ -138,7 +138,8 @@ def running(status: dict[str, Any], stats: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("daemon", Level.FAIL, f"runs, pid {status['pid']}, but nobody serves queue "
                       f"{', '.join(map(str, idle))}: its flows are not judged", _RESTART)
     else:
-        yield Finding("daemon", Level.OK, f"runs, pid {status['pid']}, {len(status['workers'])} workers")
+        yield Finding("daemon", Level.OK, f"runs, pid {status['pid']}, {len(status['workers'])} workers, "
+                      f"{'compiled' if status['compiled'] else 'not compiled: packets cost twice as much'}")
     for trouble in status["degraded"]:
         yield Finding("degraded", Level.WARN, trouble, "journalctl -u nfqdpi says since when")
     for trouble in status["troubles"]:

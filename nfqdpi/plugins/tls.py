@@ -143,8 +143,8 @@ def client_hello(body: bytes, names: list[str], attributes: dict[str, str], tran
         attributes["alpn"] = ",".join(map(_printable, protocols))
     if known.get(_ENCRYPTED_CLIENT_HELLO, b"\xff")[:1] == bytes((_ECH_OUTER,)):
         attributes["ech"] = "outer"
-    attributes["ja4"] = ja4(version, body[slice(*ciphers)], kinds, protocols, known.get(_SIGNATURE_ALGORITHMS, b""),
-                            transport)
+    signatures = known.get(_SIGNATURE_ALGORITHMS, b"")
+    attributes["ja4"] = ja4(version, body[ciphers[0] : ciphers[1]], kinds, protocols, signatures, transport)
 
 
 def _extensions(body: bytes, at: int, stop: int, names: list[str]) -> tuple[list[int], dict[int, bytes]]:

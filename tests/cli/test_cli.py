@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from nfqdpi import __version__
 from nfqdpi.cli import main
 from nfqdpi.cli.common import printable
+from nfqdpi.core import engine
 
 POLICY = """
 [policy]
@@ -44,6 +46,13 @@ def policy(tmp_path: Path) -> Path:
 
 def call(*args: object) -> Result:
     return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_version_says_what_runs() -> None:
+    """The version, and whether packets meet machine code or Python."""
+    source = (engine.__file__ or "").endswith(".py")
+    said = CliRunner().invoke(main, ["--version"]).output
+    assert said == f"nfqdpi, version {__version__}{'' if source else ' (compiled)'}\n"
 
 
 def test_explain_says_yes_and_no(policy: Path) -> None:
