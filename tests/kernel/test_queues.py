@@ -118,7 +118,8 @@ def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
                     "ip addr add 192.0.2.1/24 dev v0", "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0"):
         namespace.run(command.split())
     told: list[bytes] = []
-    queue = Queue(NUMBER, engine(), MarkField(), lambda data, *_: told.append(data), length=64, pass_when_full=False)
+    queue = Queue(NUMBER, engine(), MarkField(), lambda _: None, lambda data, *_: told.append(data), length=64,
+                  pass_when_full=False)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"datagram", ("192.0.2.9", 443))
         namespace.run(["ip", "link", "set", "v0", "down"])
