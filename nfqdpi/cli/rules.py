@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, need
+from nfqdpi.cli.common import DEFAULT_CONFIG, Exit, config_option, emit_json, fail, json_option, need
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.kernel import firewall
-from nfqdpi.kernel.privileges import Capability
 from nfqdpi.kernel.ruleset import RuleSet, render
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
-
-# The legacy back end speaks to the kernel over a raw socket.
-_IPTABLES = (Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
 
 
 @click.group()
@@ -50,7 +47,7 @@ def install(config: Config) -> None:
 
     Example: nfqdpi rules install
     """
-    need(*_IPTABLES)
+    need(*firewall.CHANGE)
     try:
         firewall.install(_wanted(config))
     except firewall.FirewallError as error:
@@ -58,13 +55,19 @@ def install(config: Config) -> None:
 
 
 @command.command()
-@click.option("-c", "--config", metavar="FILE", expose_value=False, help="Not read: no broken file keeps rules.")
-def remove() -> None:
+@click.option("-c", "--config", "path", metavar="FILE", type=click.Path(path_type=Path), default=DEFAULT_CONFIG,
+              help="Says where to ask for a daemon; no broken file keeps rules.")
+def remove(path: Path) -> None:
     """Take every rule of nfqdpi away, whatever configuration it came from.
+
+    Not while a daemon keeps them, which would put them back: to stop it takes them away. A hung one keeps nothing.
 
     Example: nfqdpi rules remove
     """
-    need(*_IPTABLES)
+    need(*firewall.CHANGE)
+    if _kept(path):
+        fail(Exit.NO, "nothing removed: the daemon that runs would put the rules back; systemctl stop nfqdpi takes "
+                      "them away, and run --no-rules makes none")
     try:
         firewall.remove()
     except firewall.FirewallError as error:
@@ -79,7 +82,7 @@ def check(config: Config, as_json: bool) -> None:
 
     Example: nfqdpi rules check
     """
-    need(*_IPTABLES, Capability.CAP_SYS_ADMIN)
+    need(*firewall.CHECK)
     try:
         differences = firewall.check(_wanted(config))
     except firewall.FirewallError as error:
@@ -90,6 +93,17 @@ def check(config: Config, as_json: bool) -> None:
         click.echo("\n".join(differences) or "the rules are as configured")
     if differences:
         fail(Exit.NO, "nfqdpi rules install puts them in place; a daemon that runs does so by itself")
+
+
+def _kept(path: Path) -> bool:
+    """True where a daemon answers that keeps the rules in place."""
+    from nfqdpi.config import ConfigError, load
+    from nfqdpi.daemon.ask import NotRunning, ask
+
+    try:
+        return bool(ask(load(path, required=path != DEFAULT_CONFIG).control.socket, "status").get("rules"))
+    except (ConfigError, NotRunning, PermissionError):
+        return False
 
 
 def _wanted(config: Config) -> RuleSet:

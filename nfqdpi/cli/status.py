@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -17,16 +18,23 @@ from nfqdpi.config import Config
 def command(config: Config, *, as_json: bool) -> None:
     """Exit 0: traffic is judged. 3: no daemon. 5: it runs, but something is missing.
 
+    For root it also compares the rules in the kernel with the configuration; for others the daemon's word must do.
+
     Example: nfqdpi status --json
     """
+    from nfqdpi.kernel.firewall import CHECK
+    from nfqdpi.kernel.privileges import missing
+
     status = ask_daemon(config, "status")
-    problems = _problems(config, status)
+    looks = status["rules"] and not missing(*CHECK)
+    problems = [*_problems(status), *(_differences(config) if looks else ())]
     if as_json:
-        emit_json({**status, "problems": problems})
+        emit_json({**status, "rules_checked": looks, "problems": problems})
     else:
         kind = " (compiled)" if status["compiled"] else ""
+        rules = "" if looks else ", rules not looked at (for root)" if status["rules"] else ", rules left to others"
         click.echo(f"nfqdpi {status['version']}{kind}, pid {status['pid']}, up {status['uptime_s']:.0f} s, "
-                   f"{status['mode']} mode" + ("" if status["rules"] else ", rules left to others"))
+                   f"{status['mode']} mode{rules}")
         table(("queue", "worker", "starts", "last heard"),
               [(w["queue"], w["pid"] or "-", w["starts"], f"{w['silent_ms']} ms ago") for w in status["workers"]])
         for limit in status["limits"]:
@@ -37,18 +45,20 @@ def command(config: Config, *, as_json: bool) -> None:
     sys.exit(Exit.DEGRADED if problems else Exit.OK)
 
 
-def _problems(config: Config, status: dict[str, Any]) -> list[str]:
+def _problems(status: dict[str, Any]) -> Iterator[str]:
+    """What the daemon tells of itself."""
+    yield from (f"queue {w['queue']} has no worker" for w in status["workers"] if not w["owns_queue"])
+    yield from (f"the worker of queue {w['queue']} does not answer" for w in status["workers"] if w["silent_ms"] > 2000)
+    yield from (f"events: {trouble}" for trouble in status["troubles"])
+    yield from status["degraded"]
+
+
+def _differences(config: Config) -> list[str]:
+    """How the rules in the kernel are not those of the configuration."""
     from nfqdpi.daemon.rules import ruleset
     from nfqdpi.kernel import firewall
 
-    problems = [f"queue {w['queue']} has no worker" for w in status["workers"] if not w["owns_queue"]]
-    problems += [f"the worker of queue {w['queue']} does not answer" for w in status["workers"]
-                 if w["silent_ms"] > 2000]
-    problems += [f"events: {trouble}" for trouble in status["troubles"]]
-    problems += status["degraded"]
-    if status["rules"]:
-        try:
-            problems += firewall.check(ruleset(config))
-        except (firewall.FirewallError, PermissionError) as error:
-            problems.append(f"the rules cannot be checked: {error}")
-    return problems
+    try:
+        return firewall.check(ruleset(config))
+    except (firewall.FirewallError, PermissionError) as error:
+        return [f"the rules cannot be checked: {error}"]

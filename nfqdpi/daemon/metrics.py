@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
@@ -19,9 +20,10 @@ _Answer = tuple[HTTPStatus, str]
 
 
 class Metrics:
-    """Serves ``text`` at ``listen``; "": nowhere."""
+    """Serves ``text`` at ``listen``; "": nowhere. ``troubles``: why it does not, a line each."""
 
     def __init__(self, listen: Listen, text: Callable[[], str]) -> None:
+        self.troubles: list[str] = []
         self._listen = listen
         self._text = text
         self._server: asyncio.Server | None = None
@@ -29,16 +31,15 @@ class Metrics:
         self._answer: _Answer = (HTTPStatus.SERVICE_UNAVAILABLE, "")
         self._made = -_FRESH  # when, in monotonic seconds
 
-    async def start(self) -> str:
-        """Listen. What is wrong, where that cannot be: no reason to let traffic go unjudged."""
+    async def start(self) -> None:
+        """Listen. Where that cannot be, it is a trouble, and no reason to let traffic go unjudged."""
         if not self._listen:
-            return ""
+            return
         address, port = self._listen.place
         try:
             self._server = await asyncio.start_server(self._serve, address, port, limit=_LONGEST_REQUEST)
         except OSError as error:
-            return f"no metrics on {self._listen}: {error.strerror}"
-        return ""
+            self.troubles = [f"no metrics on {self._listen}: {os.strerror(error.errno or 0)}"]
 
     def stop(self) -> None:
         """Listen no more."""

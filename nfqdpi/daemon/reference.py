@@ -17,7 +17,7 @@ _HEAD = f"""\
 
 `[metrics] listen` says where Prometheus finds them; "" switches that off. Whoever reaches the port can read them: names
 of rules are among them, names that were visited and addresses of clients are not. Where the port is taken, the daemon
-says so in its log and goes on without.
+says so in its log and in `status`, and goes on without.
 
 Labels are bounded: queues, verdicts and reasons are as many as there are, protocols at most 32, rules the 256 that
 decided most. A worker's counter goes on where the worker before it left off; all begin at 0 when the daemon starts.

@@ -91,7 +91,8 @@ class Supervisor:
                 undo.callback(firewall.remove)
                 self._guard.install()
             undo.callback(self._metrics.stop)
-            if trouble := await self._metrics.start():
+            await self._metrics.start()
+            for trouble in self._metrics.troubles:
                 self._say(trouble)
             first, last = self._pool.places[0].number, self._pool.places[-1].number
             self._say(f"ready: version {__version__}, pid {os.getpid()}, {self._config.inspect.mode} mode, "
@@ -180,7 +181,7 @@ class Supervisor:
             "rules": self._guard is not None,
             "limits": self._governor.limits,
             "troubles": self._events.troubles,
-            "degraded": [*self._pool.troubles, *self._governor.troubles,
+            "degraded": [*self._pool.troubles, *self._governor.troubles, *self._metrics.troubles,
                          *(self._guard.troubles if self._guard else ())],
             "workers": [
                 {

@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from nfqdpi.kernel.privileges import Capability
 from nfqdpi.kernel.ruleset import Family, RuleSet, render
 
 Tables = dict[str, dict[str, list[str]]]  # table -> chain -> its rules, as iptables-save words them
 Standing = dict[Family, Tables]  # our chains, and of others' the jumps to ours
 
 # --- ours ---
+CHANGE = (Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)  # needed: the legacy back end has a raw socket
+CHECK = (*CHANGE, Capability.CAP_SYS_ADMIN)
 _LOCK_WAIT = 10  # seconds; another program's iptables-restore holds the lock for milliseconds
 
 _TABLES = ("filter", "mangle")  # that hold rules of ours

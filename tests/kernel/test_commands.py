@@ -66,7 +66,7 @@ lab down                                -  -  -  4
 rules render                            0  0  0  0
 rules check                             0  1  0  4
 rules install                           0  0  0  4
-rules remove                            0  0  0  4
+rules remove                            1  0  0  4
 """
 LATER = "2099-01-01T12:00"  # than the pauses of other rows
 NO_CONFIG = ("import", "lab")  # they take none

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import grp
+import json
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 from nfqdpi.lab.network import Lab
 from tests.kernel.daily import Gateway, ask, config
@@ -33,3 +35,17 @@ def test_a_daemon_that_root_starts_joins_the_group(lab: Lab, gateway: Gateway) -
     gateway(config(lab) + f'group = "{GROUP}"\nmode = 0o640\n')
     stat = (lab.state / "control.sock").stat()
     assert (stat.st_mode & 0o777, grp.getgrgid(stat.st_gid).gr_name) == (0o640, GROUP)
+
+
+def test_status_for_a_reader_who_is_not_root(lab: Lab, gateway: Gateway, python: str) -> None:
+    """The daemon's word, and that nobody has looked at the rules: no reason to take them for bad."""
+    lab.state.chmod(0o755)
+    running = gateway(config(lab) + f'group = "{GROUP}"\n')
+    reader = f"import os; os.setgroups([]); os.setgid({grp.getgrnam(GROUP).gr_gid}); os.setuid(65534)"
+    program = f"{reader}; from nfqdpi.cli import main; main()"
+    command: list[str | Path] = [python, "-c", program, "status", "-c", running.config]
+    done = lab.gateway.run(command)
+    assert "strict mode, rules not looked at (for root)\n" in done.stdout
+    status = json.loads(lab.gateway.run([*command, "--json"]).stdout)
+    assert (status["problems"], status["rules_checked"]) == ([], False)
+    assert json.loads(ask(lab, running, "status", "--json"))["rules_checked"] is True

@@ -68,11 +68,13 @@ def test_counters_outlive_a_worker(lab: Lab, gateway: Gateway, origin: Origin) -
 
 
 def test_a_port_that_is_taken(lab: Lab, gateway: Gateway, origin: Origin) -> None:
-    """Costs the metrics, not the traffic's verdicts; the daemon says so."""
+    """Costs the metrics, not the traffic's verdicts; the daemon's log and status say so: exit 5."""
     with lab.gateway.entered():
         other = socket.create_server(("127.0.0.1", 9477))
     with other:
         running = gateway(config(lab))
-        assert "no metrics on 127.0.0.1:9477" in running.log.read_text()
+        trouble = "no metrics on 127.0.0.1:9477: "
+        assert trouble in running.log.read_text()
+        assert json.loads(ask(lab, running, "status", "--json", code=5))["problems"][0].startswith(trouble)
         with Visitor(lab.client, 4) as visitor:
             assert visitor.ask("blocked.example") == "reset"
