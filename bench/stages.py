@@ -64,7 +64,8 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     names = [name for told in judgements[:_FLOWS] if told.classification for name in told.classification.names]
     clients = [Client(own[0].key.src, _PATH.sender[:6], _PATH.entered) for own in units]
     readers = [one.bounded for one in plugins.load()]
-    judge.policy.decide(names[0], clients[0])
+    policy = judge.judge.policy
+    policy.decide(names[0], clients[0])
     field, encode = MarkField(), msgspec.json.Encoder().encode
 
     def stream(own: Sequence[Segment]) -> None:
@@ -78,7 +79,7 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
         "put in order": _each(units, stream),
         "read the name": _each(prefixes, lambda own: [
             next((answer for read in readers if (answer := read(prefix)) is not NO_MATCH), None) for prefix in own]),
-        "ask the policy": _each(list(zip(names, clients, strict=True)), lambda asked: judge.policy.decide(*asked)),
+        "ask the policy": _each(list(zip(names, clients, strict=True)), lambda asked: policy.decide(*asked)),
     }
     # Each repetition brings flows that the engine does not know yet.
     fresh = [flow(number, port, hello, strict=strict) for number in range(_FLOWS, _FLOWS * (1 + _REPETITIONS))]

@@ -195,16 +195,15 @@ class Message:
     answers: tuple[Known, ...] = ()
 
 
-DatagramAnswer = Classification | Glimpse | Message | Pending
-ReadDatagram = Callable[[bytes], DatagramAnswer]
+ReadDatagram = Callable[[bytes], Answer | Message]
 
 
 @dataclass(frozen=True, slots=True)
 class DatagramClassifier:
     """What a plugin offers for UDP: ``read`` gets one datagram's payload.
 
-    NEED_MORE: nothing in it to judge. NO_MATCH: not this protocol. What a Glimpse or a Classification calls ``then``
-    reads the flow's next datagram, so what a reader holds of earlier ones is bound to it, and must be bounded.
+    NEED_MORE (or a Step): nothing in it to judge. NO_MATCH: not this protocol. What a Glimpse or a Classification calls
+    ``then`` reads the flow's next datagram, so what a reader holds of earlier ones is bound to it, and must be bounded.
     ``ports``: the server's, whose datagrams it reads; ``both``: the server's datagrams, too.
     """
 

@@ -20,6 +20,8 @@ class Ruling(Protocol):
     def rule(self) -> str | None: ...
     @property
     def list(self) -> str | None: ...
+    @property
+    def redirect(self) -> tuple[bytes, ...]: ...
 
 
 class Client(NamedTuple):
@@ -37,8 +39,8 @@ class Policy(Protocol):
     @property
     def revision(self) -> object: ...
 
-    def decide(self, name: str | None, client: Client) -> Ruling:
-        """The ruling for a name (None: the flow has none) that a client asks for."""
+    def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
+        """The ruling for a name (None: the flow has none) that a client asks for in a protocol ("": unknown)."""
         ...
 
 
@@ -69,12 +71,14 @@ class Action(Enum):
 
 
 class Outcome(NamedTuple):
-    """A verdict and where it comes from: ``rule`` is None where no rule spoke, ``list`` where the name is on none."""
+    """A verdict and where it comes from: ``rule`` is None where no rule spoke, ``list`` where the name is on none.
+    ``redirect``: the addresses, of 4 or 16 bytes, that DNS is to answer with."""
 
     verdict: Verdict
     reason: Reason
     rule: str | None = None
     list: str | None = None
+    redirect: tuple[bytes, ...] = ()
 
 
 class Judgement(NamedTuple):
@@ -93,9 +97,12 @@ class Judgement(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The verdict for a flow, what happens to this packet, why, and what is new about it."""
+    """The verdict for a flow, what happens to this packet, why, and what is new about it. ``onward``: the packet that
+    goes on in its place, ``back``: one that goes to its sender; both begin with their IP headers."""
 
     verdict: Verdict
     action: Action
     reason: Reason
     judgements: tuple[Judgement, ...] = ()
+    onward: bytes | None = None
+    back: bytes | None = None

@@ -7,19 +7,22 @@ the invariants of strict mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import assert_never
 
 from nfqdpi.core.classifier import (
     Classification,
     Classifier,
+    DatagramClassifier,
     Glimpse,
     Pending,
     Step,
 )
+from nfqdpi.core.datagrams import Datagrams
 from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path, Policy
 from nfqdpi.core.flow import Flow
+from nfqdpi.core.judge import Judge, KnownNames
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
@@ -45,16 +48,19 @@ class Engine:
     """Decides flows. Not thread-safe: one engine a worker."""
 
     def __init__(  # noqa: PLR0913  each is one setting, most with a default
-        self, classifiers: Sequence[Classifier], policy: Policy, exceptions: Mapping[Reason, Verdict], *,
-        limits: Limits | None = None, strict: bool = True, simulate: Reason | None = None,
+        self, classifiers: Iterable[Classifier | DatagramClassifier], policy: Policy,
+        exceptions: Mapping[Reason, Verdict], *, limits: Limits | None = None, strict: bool = True,
+        simulate: Reason | None = None, known: KnownNames | None = None,
     ) -> None:
-        self.policy = policy
+        self.judge = Judge(policy, exceptions, known)
         self.strict = strict
         self.limits = limits or Limits()
-        self.flows = FlowTable(self.limits.max_flows)
-        self._exceptions = exceptions
+        self.flows: FlowTable[Flow] = FlowTable(self.limits.max_flows)
+        classifiers = tuple(classifiers)
+        self.datagrams = Datagrams((c for c in classifiers if isinstance(c, DatagramClassifier)), self.judge,
+                                   self.limits, strict=strict)
         self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
-        self._readers = tuple(c.bounded for c in classifiers)
+        self._readers = tuple(c.bounded for c in classifiers if isinstance(c, Classifier))
         self._piece = min(_PIECE, self.limits.max_bytes // 2)
         self._overflowed = -inf
 
@@ -65,8 +71,8 @@ class Engine:
             case Segment() as segment:
                 whole = len(segment.payload) <= self._piece
                 return (self._segment if whole else self._in_pieces)(segment, now, path, state)
-            case Datagram(key):
-                return self._except(None, Reason.UNKNOWN_PROTOCOL, key, now)
+            case Datagram() as datagram:
+                return self.datagrams.process(datagram, now, path, state)
             case Unreadable(reason):
                 return self._except(None, reason, None, now)  # E10: nobody knows what a server would make of it
             case other:
@@ -74,7 +80,7 @@ class Engine:
 
     def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         """From the next packet on another policy decides."""
-        self.policy, self._exceptions = policy, exceptions
+        self.judge.govern(policy, exceptions)
 
     def overflow(self, now: float) -> None:
         """The queue may have been full: with fail-open, packets have passed that we do not know of."""
@@ -85,6 +91,9 @@ class Engine:
         parsed = parse(packet)
         if isinstance(parsed, Unreadable):
             return self._except(None, Reason.PLUGIN_ERROR, None, now)
+        if isinstance(parsed, Datagram):
+            return (self.datagrams.give_up(parsed.key, now)
+                    or self._except(None, Reason.PLUGIN_ERROR, parsed.key, now))
         flow = self.flows.get(parsed.key) or self.flows.get(parsed.key.reversed())
         return self._except(flow, Reason.PLUGIN_ERROR, parsed.key, now)
 
@@ -128,7 +137,7 @@ class Engine:
     def _freed(self, flow: Flow) -> bool:
         """True of a decided flow whose mark was taken off after the policy had changed: it is judged again. Not in
         strict mode: what was blocked has been reset, and in the middle of a flow there is nothing to judge."""
-        return flow.verdict in _FINAL and flow.revision is not self.policy.revision
+        return flow.verdict in _FINAL and flow.revision is not self.judge.policy.revision
 
     def _forgotten(self, key: FlowKey, state: Verdict, now: float) -> bool:
         """E7: True where this may be the rest of a unit whose beginning has expired or was crowded out. A mark says so
@@ -211,7 +220,7 @@ class Engine:
                 case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
-                    outcome = self._ask(names, Reason.NO_NAME, flow.client)
+                    outcome = self.judge.ask(names, Reason.NO_NAME, flow.client, protocol)
                     if not outcome.verdict.blocks:
                         return self._unfinished(flow, told, now)
                     decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
@@ -237,13 +246,14 @@ class Engine:
         return decision._replace(judgements=told + decision.judgements)
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
-        outcome = self._ask(found.names, Reason.NO_NAME, flow.client)
+        found = self.judge.named(found, flow.client, flow.key.dst, now)
+        outcome = self.judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
             return self._except(flow, reason, flow.key, now, found)
-        if found.veiled and Reason.ECH in self._exceptions and not outcome.verdict.blocks:
-            return self._except(flow, Reason.ECH, flow.key, now, found)
+        if not outcome.verdict.blocks and (suspicion := self.judge.suspicion(found)) is not None:
+            return self._except(flow, suspicion, flow.key, now, found)
         watch_on = self.strict and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
@@ -253,7 +263,7 @@ class Engine:
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
         if awaits:
-            flow.await_reply(found, outcome.verdict, self.policy.revision)
+            flow.await_reply(found, outcome.verdict, self.judge.policy.revision)
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
@@ -264,27 +274,17 @@ class Engine:
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
-        outcome = self._ask((), Reason.UNKNOWN_PROTOCOL, flow.client)
+        unread = Classification("", length=len(flow.stream.head))
+        named = self.judge.named(unread, flow.client, flow.key.dst, now)
+        found = named if named.names else None
+        outcome = self.judge.ask(named.names, Reason.UNKNOWN_PROTOCOL, flow.client)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
             # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
-            told = (_judgement(flow, outcome, None, now),)
+            told = (_judgement(flow, outcome, found, now),)
             flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
-            unread = Classification("", length=len(flow.stream.head))
-            flow.await_reply(unread, Verdict.ACCELERATE, self.policy.revision)
+            flow.await_reply(named, Verdict.ACCELERATE, self.judge.policy.revision)
             return Decision(flow.verdict, Action.MARK, outcome.reason, told)
-        return self._decide(flow, outcome, None, now)
-
-    def _ask(self, names: tuple[str, ...], nameless: Reason, client: Client) -> Outcome:
-        """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
-        if not names:
-            ruling = self.policy.decide(None, client)
-            if ruling.rule is None:
-                return Outcome(self._exceptions[nameless], nameless)
-        else:
-            rulings = [self.policy.decide(name, client) for name in names]
-            ruling = next((r for r in rulings if r.verdict.blocks), rulings[0])
-        reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
-        return Outcome(ruling.verdict, reason, ruling.rule, ruling.list)
+        return self._decide(flow, outcome, found, now)
 
     def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:
         """E6: accelerate when the server's own bytes show that it got, and took, the unit that we judged."""
@@ -299,13 +299,13 @@ class Engine:
         reply = flow.reply(segment.ack)
         if isinstance(reply, Pending):
             return _CONFIRMING
-        if flow.revision is not self.policy.revision:
+        if flow.revision is not self.judge.policy.revision:
             # The policy has changed between question and answer: what it says now counts.
             nameless = Reason.NO_NAME if unit.protocol else Reason.UNKNOWN_PROTOCOL
-            outcome = self._ask(unit.names, nameless, flow.client)
+            outcome = self.judge.ask(unit.names, nameless, flow.client, unit.protocol)
             if outcome.verdict.blocks:
                 return self._decide(flow, outcome, unit if unit.protocol else None, now)
-            flow.confirmed, flow.revision = outcome.verdict, self.policy.revision
+            flow.confirmed, flow.revision = outcome.verdict, self.judge.policy.revision
         if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)
@@ -319,7 +319,7 @@ class Engine:
     def _except(self, flow: Flow | None, reason: Reason, key: FlowKey | None, now: float,
                 found: Classification | None = None) -> Decision:
         """The engine cannot decide: the exception policy does."""
-        outcome = Outcome(self._exceptions.get(reason, Verdict.ACCELERATE), reason)
+        outcome = self.judge.exception(reason)
         if flow is not None:
             return self._decide(flow, outcome, found, now)
         told = (Judgement(key, Client(key.src), outcome, None, 1, now),) if key is not None else ()
@@ -327,7 +327,7 @@ class Engine:
 
     def _decide(self, flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Decision:
         told = (_judgement(flow, outcome, found, now),)
-        flow.verdict, flow.reason, flow.revision = outcome.verdict, outcome.reason, self.policy.revision
+        flow.verdict, flow.reason, flow.revision = outcome.verdict, outcome.reason, self.judge.policy.revision
         self.flows.decide(flow, now)
         return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
 

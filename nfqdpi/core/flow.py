@@ -91,6 +91,16 @@ class Flow:
         return _FLOW_BYTES + self.stream.memory + (self.server.memory if self.server is not None else 0)
 
     @property
+    def unfinished(self) -> bool:
+        """True: until it is decided, its next unit may have begun."""
+        return True
+
+    def release(self) -> None:
+        """Give the bytes back: nothing more will be read."""
+        self.stream.clear()
+        self.server = None
+
+    @property
     def opening_seen(self) -> bool:
         """True where the stream's base is the server's word (E1)."""
         return self.server_base is not None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
-from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Verdict
 
@@ -16,17 +15,38 @@ _REMEMBERED = 8192  # addresses that lost a flow; about 0.5 MB
 _RANKING = 32  # evictions between two looks at which client is the heaviest
 
 
-class _Client:
+class Held(Protocol):
+    """A flow, as far as the table is concerned. ``weight`` is the table's own note; ``unfinished``: something of it has
+    passed that is not judged yet."""
+
+    seen: float
+    weight: int
+
+    @property
+    def key(self) -> FlowKey: ...
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def unfinished(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+F = TypeVar("F", bound=Held)
+
+
+class _Client(Generic[F]):
     """The flows of one client address, least recently used first, and their weight in bytes."""
 
     __slots__ = ("flows", "weight")
 
     def __init__(self) -> None:
-        self.flows: dict[FlowKey, Flow] = {}
+        self.flows: dict[FlowKey, F] = {}
         self.weight = 0
 
 
-class FlowTable:
+class FlowTable(Generic[F]):
     """At most ``limit`` flows and ``limit`` times 2 KiB, but never less than 4 MiB.
 
     Who goes first: accelerated flows, which only linger; then, of the client that holds most bytes, the least recently
@@ -43,33 +63,34 @@ class FlowTable:
     LINGER: Final = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
     IDLE: Final = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, idle: float = IDLE) -> None:
         self.limit = limit
+        self._idle = idle
         self.memory_limit = max(limit * _AVERAGE_BYTES, _LEAST_MEMORY)
         self.memory = 0
         self.evicted = 0
-        self._clients: dict[bytes, _Client] = {}
+        self._clients: dict[bytes, _Client[F]] = {}
         self._count = 0  # flows of all clients
-        self._passed: dict[FlowKey, Flow] = {}  # accelerated ones
+        self._passed: dict[FlowKey, F] = {}  # accelerated ones
         self._lost: set[bytes] = set()  # addresses with a flow that went undecided
         self._lost_more = False  # there are more such addresses than are remembered
-        self._heaviest: _Client | None = None
+        self._heaviest: _Client[F] | None = None
         self._ranked = 0
 
     def __len__(self) -> int:
         return self._count + len(self._passed)
 
-    def __iter__(self) -> Iterator[Flow]:
+    def __iter__(self) -> Iterator[F]:
         """The flows that are not accelerated, by client."""
         for client in self._clients.values():
             yield from client.flows.values()
 
-    def get(self, key: FlowKey) -> Flow | None:
+    def get(self, key: FlowKey) -> F | None:
         """The flow with this key in the client's direction, decided or not."""
         client = self._clients.get(key.src)
         return (client.flows.get(key) if client is not None else None) or self._passed.get(key)
 
-    def open(self, flow: Flow) -> None:
+    def open(self, flow: F) -> None:
         """Add a flow in place of any with its key; make room first."""
         self.forget(flow.key)
         self._age(flow.key.src, flow.seen)
@@ -77,13 +98,13 @@ class FlowTable:
             self._evict()
         self._add(flow)
 
-    def touch(self, flow: Flow, now: float) -> None:
+    def touch(self, flow: F, now: float) -> None:
         """A packet of an undecided flow: it is the last of its client's to go now."""
         flow.seen = now
         flows = self._clients[flow.key.src].flows
         flows[flow.key] = flows.pop(flow.key)
 
-    def weigh(self, flow: Flow) -> None:
+    def weigh(self, flow: F) -> None:
         """Something of an undecided flow is on record, or no more: make room for it."""
         client = self._clients[flow.key.src]
         grown = flow.memory - flow.weight
@@ -93,12 +114,11 @@ class FlowTable:
         while self.memory > self.memory_limit and self._count > 1:
             self._evict()
 
-    def decide(self, flow: Flow, now: float) -> None:
+    def decide(self, flow: F, now: float) -> None:
         """The flow is decided: it stays without its bytes."""
         self.forget(flow.key)
         flow.seen = now
-        flow.stream.clear()
-        flow.server = None
+        flow.release()
         if flow.verdict is Verdict.ACCELERATE:
             self._passed[flow.key] = flow
         else:
@@ -119,7 +139,7 @@ class FlowTable:
         """True where a flow with this address at either end may be one that the table has forgotten undecided (E7)."""
         return self._lost_more or address in self._lost
 
-    def _add(self, flow: Flow) -> None:
+    def _add(self, flow: F) -> None:
         client = self._clients.get(flow.key.src)
         if client is None:
             client = self._clients[flow.key.src] = _Client()
@@ -137,14 +157,16 @@ class FlowTable:
         self._lose(flow)
         self.evicted += 1
 
-    def _lose(self, flow: Flow) -> None:
+    def _lose(self, flow: F) -> None:
         self.forget(flow.key)
+        if not flow.unfinished:
+            return
         if len(self._lost) < _REMEMBERED:
             self._lost.update((flow.key.src, flow.key.dst))
         else:
             self._lost_more = True
 
-    def _victim(self) -> _Client:
+    def _victim(self) -> _Client[F]:
         """The heaviest client, as of a few evictions ago: finding it costs a look at all of them."""
         if self._heaviest is None or not self._heaviest.flows or self._ranked >= _RANKING:
             self._heaviest = max(self._clients.values(), key=lambda client: client.weight)
@@ -163,11 +185,11 @@ class FlowTable:
             self._clients[turn] = self._clients.pop(turn)
             self._expire(self._clients[turn], now)
 
-    def _expire(self, client: _Client, now: float) -> None:
-        for flow in _older(client.flows, now - self.IDLE):
+    def _expire(self, client: _Client[F], now: float) -> None:
+        for flow in _older(client.flows, now - self._idle):
             self._lose(flow)
 
 
-def _older(flows: dict[FlowKey, Flow], than: float) -> list[Flow]:
+def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
     """Those of the first two that had their last packet before."""
     return [flow for flow in islice(flows.values(), 2) if flow.seen < than]

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     UNKNOWN_PROTOCOL = "unknown_protocol"
     MIDSTREAM = "midstream"
     ECH = "ech"
+    SNI_MISMATCH = "sni_mismatch"
     MALFORMED = "malformed"
     OVERLAP = "overlap"
     OUT_OF_WINDOW = "out_of_window"

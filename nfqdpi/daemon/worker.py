@@ -133,6 +133,8 @@ class Worker:
         self._latencies.append(waited)
         if decision.action is Action.DROP:
             cells[_DROPPED] += 1
+        if decision.back is not None and decision.judgements:
+            self._resetter.send(decision.judgements[0].key.src, decision.back)
         for judgement in decision.judgements:
             verdict = judgement.outcome.verdict
             if verdict.blocks and judgement.key.proto == TCP:

@@ -6,6 +6,7 @@ nfqnl_recv_verdict).
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
 from struct import Struct
@@ -87,6 +88,12 @@ def verdicts(queue: int) -> Callable[[int, int, int], bytearray]:
         return buffer
 
     return verdict
+
+
+def replacing(queue: int, number: int, mark: int, data: bytes) -> bytes:
+    """The message by which a packet of this queue goes on as another, ``data``, IP header first (nfqnl_mangle())."""
+    verdict = attribute(_VERDICT_HDR, struct.pack("!II", REPEAT, number)) + attribute(_MARK, _U32.pack(mark))
+    return message(_VERDICT, REQUEST, 0, nfgenmsg(resource=queue) + verdict + attribute(_PAYLOAD, data))
 
 
 def configuration(queue: int, *, pass_when_full: bool) -> bytes:

@@ -127,6 +127,9 @@ class Queue:
             self._judged(decision)
         if decision.action is Action.DROP:
             self._socket.send(self._verdict(DROP, number, mark))
+        elif decision.onward is not None:
+            mark = self._field.write(mark, decision.verdict)
+            self._socket.send(nfqueue.replacing(self.number, number, mark, decision.onward))
         else:
             # NF_REPEAT: the packet meets the chain again, whose first rule keeps the mark in conntrack. A plain
             # accept would leave the chain before that rule.

@@ -29,6 +29,7 @@ class Rule:
     """``verdict`` for names that match any of ``patterns`` or stand on any of ``lists`` (with neither: every flow, also
     one without a name), asked for by a client in any of ``groups`` (None: everybody), while ``schedule`` is active and
     before ``until`` (seconds since 1970). A rule with a ``limit`` (seconds a day) matches once that much is used.
+    ``protocols``: only flows that speak one of them. ``redirect``: addresses of 4 or 16 bytes that DNS answers with.
     ``log``: its verdicts are worth an event."""
 
     name: str
@@ -39,6 +40,8 @@ class Rule:
     schedule: Schedule | None = None
     limit: float | None = None
     until: float = inf
+    protocols: frozenset[str] = frozenset()
+    redirect: tuple[bytes, ...] = ()
     log: bool = True
     enabled: bool = True
 
@@ -50,6 +53,7 @@ class Ruling(NamedTuple):
     verdict: Verdict
     rule: str | None = None
     list: str | None = None
+    redirect: tuple[bytes, ...] = ()
 
 
 class _Memo(dict[K, V]):
@@ -82,6 +86,7 @@ class Policy:
         self._patterns = PatternIndex((p, n) for n, rule in enumerate(self.rules) for p in rule.patterns)
         self._nameless = self._mask(lambda rule: not rule.patterns and not rule.lists)
         self._lists = [names.numbers(rule.lists) if names is not None else 0 for rule in self.rules]
+        self._spoken = self._mask(lambda rule: bool(rule.protocols))
         self._limited = self._mask(lambda rule: rule.limit is not None)
         self._timely = self._mask(lambda rule: rule.enabled and rule.schedule is None)  # but for the limits
         self._active = self._timely & ~self._limited
@@ -90,31 +95,34 @@ class Policy:
         self._rules_of = _Memo(self._for_client)
         self._listing = _Memo(self._for_lists)
         self._rulings = _Memo(self._ruling)
+        self._speaking = _Memo(self._for_protocol)
 
-    def decide(self, name: str | None, client: Client) -> Ruling:
-        """The ruling for a name (as the wire had it; None: there was none) that a client asks for."""
+    def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
+        """The ruling for a name (as the wire had it; None: there was none) that a client asks for in a protocol."""
         rules, lists = self._naming(name)
         hits = rules & self._active
         if not hits:
             return self.default  # as for most names, which need not pay for more
         hits &= self._rules_of[client]
+        if hits & self._spoken:
+            hits &= self._speaking[protocol]
         return self._rulings[hits & -hits, lists] if hits else self.default
 
-    def uses(self, name: str | None, client: Client) -> tuple[Rule, ...]:
+    def uses(self, name: str | None, client: Client, protocol: str = "") -> tuple[Rule, ...]:
         """The rules on whose limits the client's time with this name counts, reached or not: those that are in force by
         their schedules, match, and are above the first rule that decides without a limit."""
-        hits = self._naming(name)[0] & self._rules_of[client] & self._timely
+        hits = self._naming(name)[0] & self._rules_of[client] & self._timely & self._speaking[protocol]
         unlimited = hits & ~self._limited
         above = (unlimited & -unlimited) - 1
         counted = hits & self._limited & above
         return tuple(rule for number, rule in enumerate(self.rules) if counted >> number & 1)
 
-    def passed_over(self, name: str | None, client: Client) -> Iterator[tuple[Rule, str]]:
+    def passed_over(self, name: str | None, client: Client, protocol: str = "") -> Iterator[tuple[Rule, str]]:
         """For ``explain``: each rule above the deciding one, with why it did not decide."""
-        by_name, by_client = self._naming(name)[0], self._rules_of[client]
+        by_name, by_client, by_protocol = self._naming(name)[0], self._rules_of[client], self._speaking[protocol]
         for number, rule in enumerate(self.rules):
             bit = 1 << number
-            if by_name & by_client & self._active & bit:
+            if by_name & by_client & by_protocol & self._active & bit:
                 return
             if not rule.enabled:
                 yield rule, "it is not enabled"
@@ -122,6 +130,8 @@ class Policy:
                 yield rule, "the name does not match"
             elif not by_client & bit:
                 yield rule, "the client is in none of its groups"
+            elif not by_protocol & bit:
+                yield rule, f"it is for {', '.join(sorted(rule.protocols))} only"
             elif not self._timely & bit:
                 yield rule, "it has ended" if self._settled[0] >= rule.until else "its schedule is not active"
             else:
@@ -162,6 +172,9 @@ class Policy:
         interface = self._interface_name(client.interface) if client.interface else ""
         return self._mask(lambda rule: rule.groups is None or any(g.contains(client, interface) for g in rule.groups))
 
+    def _for_protocol(self, protocol: str) -> int:
+        return self._mask(lambda rule: not rule.protocols or protocol in rule.protocols)
+
     def _for_lists(self, lists: int) -> int:
         return sum(1 << number for number, named in enumerate(self._lists) if named & lists)
 
@@ -169,7 +182,8 @@ class Policy:
         first, lists = of
         number = first.bit_length() - 1
         rule, on = self.rules[number], lists & self._lists[number]
-        return Ruling(rule.verdict, rule.name, self.lists[(on & -on).bit_length() - 1] if on else None)
+        return Ruling(rule.verdict, rule.name, self.lists[(on & -on).bit_length() - 1] if on else None,
+                      rule.redirect)
 
     def _mask(self, of: Callable[[Rule], bool]) -> int:
         return sum(1 << number for number, rule in enumerate(self.rules) if of(rule))

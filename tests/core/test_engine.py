@@ -506,7 +506,7 @@ def test_the_policy_hears_who_asks() -> None:
     class Listening:
         revision = None
 
-        def decide(self, name: str | None, client: Client) -> Ruling:
+        def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
             asked.append(client)
             return Ruling(Verdict.ACCELERATE)
 

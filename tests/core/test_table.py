@@ -17,14 +17,14 @@ def flow(client: int, now: float = 0.0, port: int = 1) -> Flow:
     return Flow(FlowKey(client.to_bytes(4, "big"), bytes(4), port, 443, 6), StreamBuffer(0, 1 << 20, 10), (), now)
 
 
-def decide(table: FlowTable, decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
+def decide(table: FlowTable[Flow], decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
     decided.verdict = verdict
     table.decide(decided, now)
 
 
 def test_a_full_table_forgets_the_accelerated_first() -> None:
     """An accelerated flow is only a convenience; any other is evidence."""
-    table = FlowTable(2)
+    table = FlowTable[Flow](2)
     first, second, third = flow(1), flow(2), flow(3)
     table.open(first)
     table.open(second)
@@ -36,7 +36,7 @@ def test_a_full_table_forgets_the_accelerated_first() -> None:
 
 def test_then_the_least_recently_used_of_the_heaviest_client() -> None:
     """A packet makes its flow the last of its client's to go, and an undecided flow that goes is counted."""
-    table = FlowTable(3)
+    table = FlowTable[Flow](3)
     first, second, other = flow(1), flow(1, port=2), flow(2)
     for one in (other, first, second):
         table.open(one)
@@ -48,7 +48,7 @@ def test_then_the_least_recently_used_of_the_heaviest_client() -> None:
 
 def test_a_flood_evicts_itself() -> None:
     """However many flows one client opens, a few of the others' stay, and only that client's losses are suspicious."""
-    table = FlowTable(64)
+    table = FlowTable[Flow](64)
     modest = [flow(2, port=port) for port in range(1, 9)]
     for one in modest:
         table.open(one)
@@ -65,7 +65,7 @@ def test_a_flood_evicts_itself() -> None:
 
 def test_few_flows_with_much_on_record() -> None:
     """The bytes are bounded like the flows: the client that holds most of them loses its oldest."""
-    table = FlowTable(1000)
+    table = FlowTable[Flow](1000)
     small = flow(2)
     table.open(small)
     for port in range(1, 40):
@@ -81,7 +81,7 @@ def test_few_flows_with_much_on_record() -> None:
 
 def test_losses_are_remembered_of_so_many_addresses() -> None:
     """The memory of who lost a flow is bounded; once it has overflowed, everybody may have."""
-    table = FlowTable(1)
+    table = FlowTable[Flow](1)
     for number in range(1, 9000):
         table.open(flow(number, float(number)))
         assert table.has_lost(flow(1).key.src) is (number > 1)
@@ -90,7 +90,7 @@ def test_losses_are_remembered_of_so_many_addresses() -> None:
 
 def test_losses_are_remembered_of_both_ends() -> None:
     """The server's packets must not pass for a client's of an older flow either."""
-    table = FlowTable(1)
+    table = FlowTable[Flow](1)
     table.open(flow(1))
     table.open(flow(2))
     assert table.has_lost(flow(1).key.dst)
@@ -98,7 +98,7 @@ def test_losses_are_remembered_of_both_ends() -> None:
 
 def test_accelerated_flows_linger_then_go() -> None:
     """What queued up behind the deciding packet still finds the decision."""
-    table = FlowTable(10)
+    table = FlowTable[Flow](10)
     decided = flow(1)
     table.open(decided)
     decide(table, decided, Verdict.ACCELERATE)
@@ -110,7 +110,7 @@ def test_accelerated_flows_linger_then_go() -> None:
 
 def test_blocked_flows_stay() -> None:
     """A blocked flow whose mark gets lost (E8, or a tuple that conntrack forgets) is still known as blocked."""
-    table = FlowTable(10)
+    table = FlowTable[Flow](10)
     blocked = flow(1)
     table.open(blocked)
     decide(table, blocked, Verdict.BLOCK)
@@ -120,7 +120,7 @@ def test_blocked_flows_stay() -> None:
 
 def test_idle_flows_go_last() -> None:
     """A preconnected flow may say nothing for long; then it is forgotten, and its client under suspicion (E7)."""
-    table = FlowTable(10)
+    table = FlowTable[Flow](10)
     idle = flow(1)
     table.open(idle)
     table.open(flow(2, FlowTable.IDLE))
@@ -133,7 +133,7 @@ def test_idle_flows_go_last() -> None:
 
 def test_a_decided_flow_gives_its_bytes_back() -> None:
     """A lingering flow costs what its entry costs."""
-    table, decided = FlowTable(10), flow(1)
+    table, decided = FlowTable[Flow](10), flow(1)
     table.open(decided)
     decided.stream.add(0, b"abc")
     decided.server = StreamBuffer(0, 100, 10)
@@ -144,7 +144,7 @@ def test_a_decided_flow_gives_its_bytes_back() -> None:
 
 def test_a_flow_replaces_its_predecessor() -> None:
     """There is one flow a tuple, decided or not."""
-    table = FlowTable(10)
+    table = FlowTable[Flow](10)
     old, new = flow(1), flow(1)
     table.open(old)
     decide(table, old, Verdict.ACCELERATE)
@@ -156,7 +156,7 @@ def test_a_flow_replaces_its_predecessor() -> None:
                 max_size=60))
 def test_never_more_than_the_limit(events: list[tuple[int, str, float]]) -> None:
     """Whatever happens, the table holds at most ``limit`` flows, and the last one opened is there."""
-    table, now = FlowTable(4), 0.0
+    table, now = FlowTable[Flow](4), 0.0
     for number, event, passed in events:
         now += passed
         found = table.get(flow(number).key)

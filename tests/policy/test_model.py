@@ -48,7 +48,7 @@ def test_the_first_rule_that_matches_decides(random: Random) -> None:
         asked = question(random, small)
         expected = reference.decide(small.rules, small.default, small.lists, INTERFACES, asked)
         small.policy.set_time(asked.now, asked.spent)
-        assert small.policy.decide(asked.name, asked.client) == expected
+        assert small.policy.decide(asked.name, asked.client)[:3] == expected
         over = [one.name for one, _ in small.policy.passed_over(asked.name, asked.client)]
         names = [one.name for one in small.rules]
         assert over == names[: len(names) if expected[1] is None else names.index(expected[1])]

@@ -1,0 +1,233 @@
+"""UDP: datagrams in, decisions out. ``process`` finds the flow, ``_read`` asks the classifiers of its port.
+
+A flow of QUIC is read for as long as it lives: each of its connections begins with an Initial, which is judged, and
+everything else on it is of a connection that was. So a strict gateway queues long headers whatever the flow's mark
+says, and no reply has to prove anything. Questions of DNS are judged one by one, and so are their answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from nfqdpi.core.classifier import (
+    Answer,
+    Back,
+    Classification,
+    DatagramClassifier,
+    Glimpse,
+    Message,
+    Onward,
+    Pending,
+    ReadDatagram,
+    Step,
+)
+from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path
+from nfqdpi.core.envelope import datagram as enveloped
+from nfqdpi.core.judge import Judge
+from nfqdpi.core.packet import Datagram, FlowKey
+from nfqdpi.core.table import FlowTable
+from nfqdpi.core.verdict import Reason, Verdict
+
+_FLOW_BYTES = 1000  # the object, its key and its places in the table
+_IDLE = 180.0  # s without a datagram; conntrack forgets the flow as soon (nf_conntrack_udp_timeout_stream)
+_HELD = 2  # bytes that a reader may hold for each that an unfinished unit has brought
+
+_NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+
+
+class DatagramFlow:
+    """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
+    being read began, in ``now``'s seconds; ``datagrams`` and ``held``: how many it has brought, and their bytes."""
+
+    __slots__ = ("client", "datagrams", "held", "key", "packets", "readers", "reason", "seen", "since", "verdict",
+                 "weight")
+
+    def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float) -> None:
+        self.key = key
+        self.client = client
+        self.readers = readers
+        self.seen = now
+        self.since: float | None = None
+        self.packets = self.datagrams = self.held = 0
+        self.verdict = Verdict.INSPECT
+        self.reason = Reason.NEED_MORE
+        self.weight = 0  # bytes, as the table last put it on the scales
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the flow costs; an estimate that is not below the truth."""
+        return _FLOW_BYTES + self.held * _HELD
+
+    @property
+    def unfinished(self) -> bool:
+        """True within a unit of several datagrams."""
+        return self.since is not None
+
+    def release(self) -> None:
+        """Nothing more will be read."""
+        self.readers = ()
+        self.held = 0
+
+
+class Datagrams:
+    """Decides UDP flows; the engine's other half."""
+
+    def __init__(self, classifiers: Iterable[DatagramClassifier], judge: Judge, limits: Limits, *,
+                 strict: bool) -> None:
+        self.flows: FlowTable[DatagramFlow] = FlowTable(limits.max_flows, _IDLE)
+        self._judge = judge
+        self._limits = limits
+        self._strict = strict
+        self._readers: dict[int, tuple[ReadDatagram, ...]] = {}
+        self._both: set[int] = set()
+        for classifier in classifiers:
+            for port in classifier.ports:
+                self._readers[port] = (*self._readers.get(port, ()), classifier.read)
+                if classifier.both:
+                    self._both.add(port)
+
+    def process(self, packet: Datagram, now: float, path: Path, state: Verdict) -> Decision:
+        """Decide one datagram. ``state``: what its flow's mark said when it was queued."""
+        key = packet.key
+        if key.sport in self._both and key.dport not in self._both:
+            return self._answer(packet, now)
+        if key.dport not in self._readers:
+            return self._alone(key, Client(key.src, path.sender[:6], path.entered), Reason.UNKNOWN_PROTOCOL, now)
+        flow = self.flows.get(key)
+        if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN:
+            flow = None  # conntrack has forgotten it: this one is new
+        if flow is None:
+            flow = DatagramFlow(key, Client(key.src, path.sender[:6], path.entered), self._readers[key.dport], now)
+            lost = state is not Verdict.UNSEEN and self.flows.has_lost(key.src)
+            self.flows.open(flow)
+            if self._strict and lost:
+                return self._except(flow, Reason.TIMEOUT, now)  # E7: the rest of a unit, perhaps
+        flow.packets += 1
+        if flow.verdict.blocks or not flow.readers:
+            return Decision(flow.verdict, Action.MARK, flow.reason)
+        self.flows.touch(flow, now)
+        return self._read(flow, packet, now)
+
+    def give_up(self, key: FlowKey, now: float) -> Decision | None:
+        """Reading a datagram raised: its flow is treated as ``plugin_error`` says. None: there is no such flow."""
+        flow = self.flows.get(key)
+        return self._except(flow, Reason.PLUGIN_ERROR, now) if flow is not None else None
+
+    def _read(self, flow: DatagramFlow, packet: Datagram, now: float) -> Decision:
+        found, reader = self._classify(flow, packet.payload)
+        match found:
+            case Pending.NEED_MORE | Step():
+                return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
+            case Pending.NO_MATCH:
+                outcome = self._judge.ask((), Reason.UNKNOWN_PROTOCOL, flow.client)
+                return self._decide(flow, outcome, None, None, now)
+            case Message() as message:
+                return self._message(flow, message, packet, now)
+            case Glimpse() as glimpse:
+                return self._unfinished(flow, glimpse, reader, len(packet.payload), now)
+            case Classification() as unit:
+                return self._unit(flow, unit, now)
+            case other:
+                assert_never(other)
+
+    def _classify(self, flow: DatagramFlow, payload: bytes) -> tuple[Answer | Message, ReadDatagram | None]:
+        """What the readers say of a datagram, and who said it; the first that knows it is right."""
+        answer: Pending = Pending.NO_MATCH
+        for read in flow.readers:
+            found = read(payload)
+            if not isinstance(found, Pending):
+                return found, read
+            if found is Pending.NEED_MORE:
+                answer = found
+        return answer, None
+
+    def _unfinished(self, flow: DatagramFlow, glimpse: Glimpse, reader: ReadDatagram | None, size: int,
+                    now: float) -> Decision:
+        """A unit that goes on in the next datagram; it may not do so for ever."""
+        if glimpse.names:
+            outcome = self._judge.ask(glimpse.names, Reason.NO_NAME, flow.client, glimpse.protocol)
+            if outcome.verdict.blocks:
+                seen = Classification(glimpse.protocol, glimpse.names, glimpse.attributes)
+                return self._decide(flow, outcome, seen, None, now)
+        if flow.since is None:
+            flow.since = now
+        flow.datagrams += 1
+        flow.held += size
+        following = glimpse.then or reader
+        flow.readers = (following,) if following is not None else ()
+        self.flows.weigh(flow)
+        if now - flow.since > self._limits.timeout:
+            return self._except(flow, Reason.TIMEOUT, now)
+        if flow.held > self._limits.max_bytes or flow.datagrams > self._limits.max_segments:
+            return self._except(flow, Reason.TOO_BIG, now)
+        return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
+
+    def _unit(self, flow: DatagramFlow, unit: Classification, now: float) -> Decision:
+        found = self._judge.named(unit, flow.client, flow.key.dst, now)
+        outcome = self._judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
+        if not outcome.verdict.blocks and found.flaw:
+            outcome = self._judge.exception(Reason.MALFORMED)
+        elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:
+            outcome = self._judge.exception(suspicion)
+        return self._decide(flow, outcome, found, unit.then, now)
+
+    def _decide(self, flow: DatagramFlow, outcome: Outcome, found: Classification | None,
+                then: ReadDatagram | None, now: float) -> Decision:
+        """A unit is judged. What blocks is final; in strict mode the flow's next one is judged, too."""
+        told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, flow.since or now),)
+        flow.verdict, flow.reason = outcome.verdict, outcome.reason
+        flow.since, flow.datagrams, flow.held = None, 0, 0
+        if outcome.verdict.blocks or not self._strict:
+            self.flows.decide(flow, now)
+        elif then is not None:
+            flow.readers = (then,)
+            self.flows.weigh(flow)
+        return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
+
+    def _except(self, flow: DatagramFlow, reason: Reason, now: float) -> Decision:
+        return self._decide(flow, self._judge.exception(reason), None, None, now)
+
+    def _answer(self, packet: Datagram, now: float) -> Decision:
+        """A server's datagram: judged for the client that it goes to."""
+        key = packet.key.reversed()
+        flow = self.flows.get(key) or DatagramFlow(key, Client(key.src), (), now)
+        for read in self._readers[key.dport]:
+            if isinstance(found := read(packet.payload), Message):
+                return self._message(flow, found, packet, now)
+        return self._alone(packet.key, flow.client, Reason.UNKNOWN_PROTOCOL, now)
+
+    def _message(self, flow: DatagramFlow, message: Message, packet: Datagram, now: float) -> Decision:
+        """A question or an answer; the flow stays undecided."""
+        if message.flaw:
+            outcome = self._judge.exception(Reason.MALFORMED)
+        elif message.names:
+            outcome = self._judge.ask(message.names, Reason.NO_NAME, flow.client, message.protocol)
+        else:
+            outcome = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)  # it asks for nothing: the root, a status
+        edit = message.edit(outcome) if message.edit is not None and not message.flaw else None
+        if not outcome.verdict.blocks and not isinstance(edit, Back):
+            self._judge.learn(flow.client, message.answers, now)
+        told: tuple[Judgement, ...] = ()
+        if message.asks or edit is not None or outcome.verdict.blocks:
+            found = Classification(message.protocol, message.names, message.attributes, message.flaw)
+            told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, now),)
+        match edit:
+            case Onward(payload):
+                onward = enveloped(packet.key, payload)
+                return Decision(Verdict.INSPECT, Action.MARK, outcome.reason, told, onward=onward)
+            case Back(payload):
+                back = enveloped(packet.key.reversed(), payload)
+                return Decision(Verdict.INSPECT, Action.DROP, outcome.reason, told, back=back)
+            case None:
+                action = Action.DROP if outcome.verdict.blocks else Action.MARK
+                return Decision(Verdict.INSPECT, action, outcome.reason, told)
+            case other:
+                assert_never(other)
+
+    def _alone(self, key: FlowKey, client: Client, reason: Reason, now: float) -> Decision:
+        """A datagram of no flow that is known here."""
+        outcome = self._judge.exception(reason)
+        return Decision(outcome.verdict, Action.MARK, reason, (Judgement(key, client, outcome, None, 1, now),))
+
+

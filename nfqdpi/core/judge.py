@@ -1,0 +1,78 @@
+"""What the policy, the exceptions and earlier answers of DNS say of a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from nfqdpi.core.classifier import Classification, Known
+from nfqdpi.core.decision import Client, Outcome, Policy
+from nfqdpi.core.verdict import Reason, Verdict
+
+
+class KnownNames(Protocol):
+    """The names that clients have been given addresses for."""
+
+    def learn(self, client: bytes, known: Known, now: float) -> None:
+        """A client was told an address."""
+        ...
+
+    def names(self, client: bytes, server: bytes, now: float) -> tuple[str, ...]:
+        """What the client asked for when it was given that address, the latest first."""
+        ...
+
+
+class Judge:
+    """``policy`` may be another from one packet to the next: see ``govern``. ``known``: None where no DNS is seen."""
+
+    def __init__(self, policy: Policy, exceptions: Mapping[Reason, Verdict], known: KnownNames | None = None) -> None:
+        self.policy = policy
+        self.exceptions = exceptions
+        self._known = known
+
+    def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
+        """From now on another policy speaks."""
+        self.policy, self.exceptions = policy, exceptions
+
+    def exception(self, reason: Reason) -> Outcome:
+        """What becomes of a flow that cannot be decided."""
+        return Outcome(self.exceptions.get(reason, Verdict.ACCELERATE), reason)
+
+    def ask(self, names: tuple[str, ...], nameless: Reason, client: Client, protocol: str = "") -> Outcome:
+        """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
+        if not names:
+            ruling = self.policy.decide(None, client, protocol)
+            if ruling.rule is None:
+                return Outcome(self.exceptions[nameless], nameless)
+        else:
+            rulings = [self.policy.decide(name, client, protocol) for name in names]
+            ruling = next((r for r in rulings if r.verdict.blocks), rulings[0])
+        reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
+        return Outcome(ruling.verdict, reason, ruling.rule, ruling.list, ruling.redirect)
+
+    def learn(self, client: Client, answers: tuple[Known, ...], now: float) -> None:
+        """Keep what an answer of DNS has told a client."""
+        if self._known is not None:
+            for known in answers:
+                self._known.learn(client.address, known, now)
+
+    def named(self, found: Classification, client: Client, server: bytes, now: float) -> Classification:
+        """The unit with what DNS knows of its server: a name where it has none of its own, or hides it; and a note
+        where it has one that the client was not told this address for."""
+        if self._known is None or not (told := self._known.names(client.address, server, now)):
+            return found
+        if not found.names or found.veiled:
+            names = (*found.names, told[0]) if told[0] not in found.names else found.names
+            return replace(found, names=names, attributes={**found.attributes, "dns": told[0]})
+        if set(found.names).isdisjoint(told):
+            return replace(found, attributes={**found.attributes, "sni_mismatch": told[0]})
+        return found
+
+    def suspicion(self, found: Classification) -> Reason | None:
+        """Why a unit whose names are allowed is not to be believed, where the exceptions want that to count."""
+        if found.veiled and Reason.ECH in self.exceptions:
+            return Reason.ECH
+        if Reason.SNI_MISMATCH in self.exceptions and "sni_mismatch" in found.attributes:
+            return Reason.SNI_MISMATCH
+        return None
