@@ -57,7 +57,7 @@ class Inspect(Struct, frozen=True):
 
 # What `--simulate` can bring about; all but the first two are the engine's own.
 Condition = Literal["no_listener", "queue_full", "plugin_error", "midstream", "unknown_protocol", "no_name", "ech",
-                    "malformed", "overlap", "too_big", "timeout", "truncated"]
+                    "sni_mismatch", "malformed", "overlap", "too_big", "timeout", "truncated"]
 
 
 class Fail(Struct, frozen=True):
@@ -72,6 +72,7 @@ class Fail(Struct, frozen=True):
     unknown_protocol: Exception_ | None = None
     no_name: Exception_ | None = None
     ech: Literal["block"] | None = None
+    sni_mismatch: Literal["block"] | None = None
     malformed: Exception_ = "block"
     overlap: Exception_ = "block"
     too_big: Exception_ = "block"
@@ -253,4 +254,6 @@ class Config(Struct, frozen=True):
             Reason.TRUNCATED: verdicts[self.fail.truncated],
             # Absent: a hello that carries an encrypted one is judged by its outer name, as browsers' GREASE demands.
             **({Reason.ECH: verdicts[self.fail.ech]} if self.fail.ech else {}),
+            # Absent: a name that the client was not told this address for is noted in its event.
+            **({Reason.SNI_MISMATCH: verdicts[self.fail.sni_mismatch]} if self.fail.sni_mismatch else {}),
         }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Literal
 
 from nfqdpi.core.decision import Judgement
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.events.model import Client, Event, Http, Tls, VerdictPart, timestamp
+from nfqdpi.events.model import App, Client, Dns, Event, Http, Quic, Tls, VerdictPart, timestamp
 
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
 _FLOW_ID = (1 << 48) - 1
-_MOST_NAMES = 16  # of one request or hello, beside the first; honest ones have none
+_MOST_NAMES = 16  # of one request or hello, beside the first, and attributes; honest ones have none
+_NOTES = ("dns", "sni_mismatch")  # told on their own
 
 _ACTIONS: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
     Verdict.INSPECT: "inspect", Verdict.ACCELERATE: "accelerate", Verdict.BLOCK: "block", Verdict.BLOCK_SILENT: "block",
@@ -24,14 +27,17 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
     """The event that tells a judgement; ``mark`` is what the flow has got by it (in strict mode an allowed flow may be
     watched on), ``now`` in the seconds of ``judgement.since``."""
     key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
-    name = found.name or "" if found else ""
-    attributes = found.attributes if found else {}
+    names, attributes = (found.names, found.attributes) if found else ((), {})
+    joined = attributes.get("dns", "")
+    if joined:
+        names = tuple(name for name in names if name != joined)  # its own are as the wire has them
+    name = names[0] if names else ""
     made = Event(
         timestamp=timestamp(),
         flow_id=hash((key, judgement.base)) & _FLOW_ID,  # keyed by the interpreter, and workers are forks of one
         src_ip=_text(key.src), src_port=key.sport, dest_ip=_text(key.dst), dest_port=key.dport,
         proto="TCP" if key.proto == TCP else "UDP",
-        app_proto=found.protocol if found else "unknown",
+        app_proto=found.protocol or "unknown" if found else "unknown",
         in_iface=_interface_name(client.interface),
         verdict=VerdictPart(_ACTIONS[outcome.verdict], outcome.reason, outcome.rule, outcome.list, mark),
         client=Client(client.mac.hex(":") if any(client.mac) else ""),
@@ -39,13 +45,27 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
         latency_us=max(0, round((now - judgement.since) * 1e6)),
     )
     if found:
-        made.other_names = tuple(other[:_LONGEST_TEXT] for other in found.names[1 : 1 + _MOST_NAMES])
-    if found and found.protocol == "tls":
-        made.tls = Tls(name, attributes.get("version", ""), attributes.get("alpn", "")[:_LONGEST_TEXT],
-                       attributes.get("ja4", ""), attributes.get("ech", ""))
-    elif found and found.protocol == "http":
-        made.http = Http(name[:_LONGEST_TEXT], attributes.get("method", ""), attributes.get("url", "")[:_LONGEST_TEXT])
+        made.other_names = tuple(other[:_LONGEST_TEXT] for other in names[1 : 1 + _MOST_NAMES])
+        made.dns_name = joined[:_LONGEST_TEXT]
+        made.sni_mismatch = attributes.get("sni_mismatch", "")[:_LONGEST_TEXT]
+        _tell(made, found.protocol, name[:_LONGEST_TEXT], attributes)
     return made
+
+
+def _tell(made: Event, protocol: str, name: str, attributes: Mapping[str, str]) -> None:
+    """The part of an event that is the protocol's own."""
+    get = attributes.get
+    if protocol == "tls":
+        made.tls = Tls(name, get("version", ""), get("alpn", "")[:_LONGEST_TEXT], get("ja4", ""), get("ech", ""))
+    elif protocol == "http":
+        made.http = Http(name, get("method", ""), get("url", "")[:_LONGEST_TEXT])
+    elif protocol == "quic":
+        made.quic = Quic(name, get("quic", ""), get("alpn", "")[:_LONGEST_TEXT], get("ja4", ""), get("ech", ""))
+    elif protocol == "dns":
+        made.dns = Dns(get("type", ""), name, get("rrtype", ""), get("rcode", ""))
+    elif name or attributes:
+        made.app = App(name, {key[:_LONGEST_TEXT]: value[:_LONGEST_TEXT]
+                              for key, value in islice(attributes.items(), _MOST_NAMES) if key not in _NOTES})
 
 
 def _text(address: bytes) -> str:

@@ -40,6 +40,32 @@ class Http(Struct, omit_defaults=True):
     url: Annotated[str, Meta(description="As the client wrote it, up to 1024 characters")] = ""
 
 
+class Quic(Struct, omit_defaults=True):
+    """EVE's ``quic``."""
+
+    sni: Annotated[str, Meta(description="The server name")] = ""
+    version: Annotated[str, Meta(description="QUIC's: 1, 2, draft-29")] = ""
+    alpn: Annotated[str, Meta(description="The protocols that the client offers, with commas between them")] = ""
+    ja4: Annotated[str, Meta(description="JA4, the fingerprint of the client's program")] = ""
+    ech: Annotated[str, Meta(description='"outer" where an encrypted hello with another name may lie within')] = ""
+
+
+class Dns(Struct, omit_defaults=True):
+    """EVE's ``dns``, of one message."""
+
+    type: Annotated[str, Meta(description='"query" or "answer"')] = ""
+    rrname: Annotated[str, Meta(description="The name asked for")] = ""
+    rrtype: Annotated[str, Meta(description="The type asked for: A, AAAA, HTTPS, TYPE65280")] = ""
+    rcode: Annotated[str, Meta(description="Of an answer: NOERROR, NXDOMAIN")] = ""
+
+
+class App(Struct, omit_defaults=True):
+    """What a classifier says of any other protocol."""
+
+    name: Annotated[str, Meta(description="The first name, where the protocol has names")] = ""
+    attributes: Annotated[dict[str, str], Meta(description="What else the classifier says")] = {}
+
+
 class VerdictPart(Struct):
     """What was decided, and why; ``rule`` is null where none spoke, ``list`` where the rule names none."""
 
@@ -75,14 +101,21 @@ class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
     latency_us: Annotated[int, Meta(ge=0, description="From the first of them to the verdict")]
     tls: Tls | None = None
     http: Http | None = None
+    quic: Quic | None = None
+    dns: Dns | None = None
+    app: App | None = None
+    dns_name: Annotated[str, Meta(description="What the client asked DNS for when it was given the server's address, "
+                                              "where the flow has no name or hides it")] = ""
+    sni_mismatch: Annotated[str, Meta(description="The same, where the flow says another name")] = ""
     other_names: Annotated[tuple[str, ...], Meta(description="Up to 16 names beside the first; honest clients have "
                                                              "none")] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that were judged."""
-        name = self.tls.sni if self.tls else self.http.hostname if self.http else ""
-        return (name, *self.other_names) if name else ()
+        name = (self.tls.sni if self.tls else self.http.hostname if self.http else self.quic.sni if self.quic else
+                self.dns.rrname if self.dns else self.app.name if self.app else "")
+        return tuple(filter(None, (name, *self.other_names, self.dns_name)))
 
 
 class NoticePart(Struct, omit_defaults=True):

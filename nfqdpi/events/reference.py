@@ -17,6 +17,7 @@ REASONS = {
     Reason.UNKNOWN_PROTOCOL: "no classifier knows the protocol: `[fail] unknown_protocol`, or `[policy] default`",
     Reason.MIDSTREAM: "the flow is older than what is remembered of it: `[fail] midstream`",
     Reason.ECH: "an encrypted hello may hide another name: `[fail] ech`",
+    Reason.SNI_MISMATCH: "a name that the client was not told this address for: `[fail] sni_mismatch`",
     Reason.MALFORMED: "it breaks its protocol's rules: `[fail] malformed`",
     Reason.OVERLAP: "a byte was sent twice, and not the same: `[fail] overlap`",
     Reason.OUT_OF_WINDOW: "a segment that the server would not take",
