@@ -14,8 +14,18 @@ from struct import Struct
 from typing import Any
 
 LONGEST = 1 << 18  # bytes of one message; more than a worker puts into one
+_WAITING = 8 << 20  # bytes, some seconds of a busy worker's events: the supervisor has other things to do
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h; beyond wmem_max
 _NUMBER = Struct("=Q")
 _FILE = Struct("=i")  # a descriptor, as SCM_RIGHTS has it
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The supervisor's end and the worker's. Needs CAP_NET_ADMIN."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _WAITING)
+    return ours, theirs
 
 
 class Kind(Enum):

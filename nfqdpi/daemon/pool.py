@@ -114,8 +114,7 @@ class Pool:
                     place.kill()
 
     def _fork(self, place: Place) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours, theirs = talk.pair()
         place.counters["heartbeat_ms"] = round(monotonic() * 1000)
         sys.stderr.flush()
         sys.stdout.flush()

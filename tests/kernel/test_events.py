@@ -70,6 +70,18 @@ def test_what_a_killed_worker_had_not_told_is_owned_up_to(lab: Lab, gateway: Gat
     assert total["verdict_block"] == 12
 
 
+def test_events_wait_for_a_supervisor_that_is_held_up(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """For some seconds of work; then all of them are in the file."""
+    running = gateway(config(lab, workers=1))
+    os.kill(running.process.pid, signal.SIGSTOP)
+    for _ in range(600):
+        with Visitor(lab.client, 4) as visitor:
+            assert visitor.ask("blocked.example") == "reset"
+    os.kill(running.process.pid, signal.SIGCONT)
+    assert running.stop() == 0
+    assert [type(line) for line in lines(lab.state / "eve.json")] == [Event] * 600
+
+
 def test_an_event_file_that_takes_nothing(lab: Lab, gateway: Gateway, origin: Origin) -> None:
     """Traffic is judged all the same; what is lost is counted, and status tells why."""
     running = gateway(config(lab).replace(f'file = "{lab.state}/eve.json"', 'file = "/dev/full"'))

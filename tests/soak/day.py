@@ -28,6 +28,7 @@ _HOUR = 40_000  # flows: some 20 s
 _FLUSH = 5  # hours from one to the next: until the rules are back, nothing is judged
 _FLUSH_TAKES = 10  # s, and a little less: so long a quarter of an hour's flows are spread
 _KINDS = ("http", "curl")
+_MAX_FLOWS = 8192  # so that the workers' tables are full within the first hours
 _AT_A_TIME = 32  # flows of each kind
 _EVERY = 10  # flows: one of them asks for a blocked name
 _BACK = 20.0  # s that the rules may be gone
@@ -64,7 +65,7 @@ class Day:
         self._ground = ground
         self._events = ground.state / "eve.json"
         self._config = ground.state / "nfqdpi.toml"
-        self._text = f'[inspect]\nmode = "{mode}"\n' + _CONFIG.format(
+        self._text = f'[inspect]\nmode = "{mode}"\nmax_flows = {_MAX_FLOWS}\n' + _CONFIG.format(
             state=ground.state, names=", ".join(map('"{}"'.format, BLOCKED)))
         self._config.write_text(self._text)
         self._numbers = count(1)

@@ -15,7 +15,7 @@ from nfqdpi.daemon import record
 from nfqdpi.daemon.counters import VERDICTS
 from nfqdpi.events.model import Event, Line
 
-_FLAT = 1.05  # times what it was at first
+_FLAT = 1.1  # times what it was at first: the table of the flows on record is copied to another place when it has grown
 _SETTLED = 2 * record.MOST  # flows after which everything that is bounded is full
 
 
