@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import TCP, UDP
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.events.model import Event
 from nfqdpi.kernel import passage
+from nfqdpi.kernel.ctnetlink import text
 
 MOST = 1 << 17  # flows; some 50 MB when full
+_ROWS = 1000  # of a piece: some milliseconds
 
 
 class Decided(NamedTuple):
@@ -76,6 +80,26 @@ class Record:
         """Change what is known of a flow that is on record."""
         if key in self._flows:
             self._flows[key] = decided
+
+    async def tell(self) -> AsyncIterator[bytes]:
+        """For the control socket, in pieces: name, protocol, reason and rule by "src sport dst dport proto"."""
+        flows = list(self)
+        yield b'"flows":{'
+        for start in range(0, len(flows), _ROWS):
+            rows = msgspec.json.encode(_rows(flows[start : start + _ROWS]))
+            yield (b"," if start else b"") + rows[1:-1]
+        yield b"}"
+
+
+def _rows(flows: Iterable[tuple[bytes, Decided]]) -> dict[str, Any]:
+    rows = {}
+    for key, decided in flows:
+        flow = passage.flow_key(key)
+        proto = "TCP" if flow.proto == TCP else "UDP"
+        reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
+        rows[f"{text(flow.src)} {flow.sport} {text(flow.dst)} {flow.dport} {proto}"] = [
+            next(iter(decided.names), None), decided.protocol, reason, decided.rule]
+    return rows
 
 
 @lru_cache(maxsize=16384)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from time import monotonic, time
 from typing import Any
@@ -18,8 +18,6 @@ import msgspec
 from nfqdpi import __version__
 from nfqdpi.build import compiled
 from nfqdpi.config import Config
-from nfqdpi.core.packet import TCP
-from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.exposition import Snapshot, exposition
@@ -29,16 +27,12 @@ from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
-from nfqdpi.daemon.record import Decided, Record
+from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.daemon.tally import Tallies
 from nfqdpi.events.model import Event, notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
-from nfqdpi.kernel.ctnetlink import text
-from nfqdpi.kernel.passage import flow_key
-
-_ROWS = 250  # of the flows: some milliseconds
 
 
 class Supervisor:
@@ -60,7 +54,7 @@ class Supervisor:
         self._decoder = msgspec.json.Decoder(Event)
         self._started = monotonic()
         self._control = Control(config.control, {
-            "status": self._status, "stats": self._stats, "flows": self._flows, "domains": self._domains.read,
+            "status": self._status, "stats": self._stats, "flows": self._record.tell, "domains": self._domains.read,
             "top": self._tallies.read,
             "reload": self._governor.reload, "by_hand": self._governor.by_hand,
         })
@@ -211,26 +205,6 @@ class Supervisor:
                        for place in self._pool.places},
             "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }
-
-    async def _flows(self) -> AsyncIterator[bytes]:
-        """Name, protocol, reason and rule of the flows decided last, by "src sport dst dport proto"."""
-        flows = list(self._record)
-        yield b'"flows":{'
-        for start in range(0, len(flows), _ROWS):
-            rows = msgspec.json.encode(_rows(flows[start : start + _ROWS]))
-            yield (b"," if start else b"") + rows[1:-1]
-        yield b"}"
-
-
-def _rows(flows: Sequence[tuple[bytes, Decided]]) -> dict[str, Any]:
-    rows = {}
-    for passage, decided in flows:
-        key = flow_key(passage)
-        proto = "TCP" if key.proto == TCP else "UDP"
-        ends = f"{text(key.src)} {key.sport} {text(key.dst)} {key.dport} {proto}"
-        reason = decided.reason if decided.before is Verdict.UNSEEN else Reason.RULE
-        rows[ends] = [next(iter(decided.names), None), decided.protocol, reason, decided.rule]
-    return rows
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
