@@ -54,6 +54,8 @@ class Classification:
     bytes behind it that nobody needs to see (a request's body). ``confirm`` reads the server's reply: the unit counts
     once it says accepted; ``hold``: no byte behind the unit may pass before that. ``then`` reads the unit that follows
     (behind a refused one, or at once where there is nothing to confirm); None: nothing follows that could be judged.
+    ``asks``: the unit asks where its names are, as DNS does. The flow will ask for more, so it is let go in no mode;
+    and since no byte of a stream can become another, a redirect blocks it.
     """
 
     protocol: str
@@ -66,6 +68,7 @@ class Classification:
     hold: bool = False
     then: Classify | None = None
     veiled: bool = False
+    asks: bool = False
 
     def __post_init__(self) -> None:
         if self.confirm is not None or self.then is not None:

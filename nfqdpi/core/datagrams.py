@@ -199,14 +199,11 @@ class Datagrams:
 
     def _message(self, flow: DatagramFlow, message: Message, packet: Datagram, now: float) -> Decision:
         """A question or an answer; the flow stays undecided."""
-        if message.flaw:
+        outcome = self._judge.lookup(message.names, flow.client, message.protocol)
+        if message.flaw and not outcome.verdict.blocks:
             outcome = self._judge.exception(Reason.MALFORMED)
-        elif message.names:
-            outcome = self._judge.ask(message.names, Reason.NO_NAME, flow.client, message.protocol)
-        else:
-            outcome = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)  # it asks for nothing: the root, a status
         edit = message.edit(outcome) if message.edit is not None and not message.flaw else None
-        if not outcome.verdict.blocks and not isinstance(edit, Back):
+        if not outcome.verdict.blocks and not outcome.redirect:
             self._judge.learn(flow.client, message.answers, now)
         told: tuple[Judgement, ...] = ()
         if message.asks or edit is not None or outcome.verdict.blocks:
@@ -217,7 +214,7 @@ class Datagrams:
                 onward = enveloped(packet.key, payload)
                 return Decision(Verdict.INSPECT, Action.MARK, outcome.reason, told, onward=onward)
             case Back(payload):
-                back = enveloped(packet.key.reversed(), payload)
+                back = enveloped(packet.key.reversed(), payload) if packet.key == flow.key else None
                 return Decision(Verdict.INSPECT, Action.DROP, outcome.reason, told, back=back)
             case None:
                 action = Action.DROP if outcome.verdict.blocks else Action.MARK

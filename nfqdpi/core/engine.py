@@ -246,15 +246,20 @@ class Engine:
         return decision._replace(judgements=told + decision.judgements)
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
-        found = self.judge.named(found, flow.client, flow.key.dst, now)
-        outcome = self.judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
+        if found.asks:
+            outcome = self.judge.lookup(found.names, flow.client, found.protocol)
+            if outcome.redirect and not outcome.verdict.blocks:
+                outcome = outcome._replace(verdict=Verdict.BLOCK)
+        else:
+            found = self.judge.named(found, flow.client, flow.key.dst, now)
+            outcome = self.judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
             return self._except(flow, reason, flow.key, now, found)
         if not outcome.verdict.blocks and (suspicion := self.judge.suspicion(found)) is not None:
             return self._except(flow, suspicion, flow.key, now, found)
-        watch_on = self.strict and (found.confirm is not None or found.then is not None)
+        watch_on = (self.strict or found.asks) and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
         # Where the answer cannot be told from an earlier one, a unit that would leave its protocol leads nowhere.
@@ -267,7 +272,7 @@ class Engine:
         else:
             # E12: the next request on the same connection may name another host. So it is where the rule says
             # inspect, whatever the protocol: the client's packets keep coming to the queue.
-            flow.next_unit(found, found.then if self.strict else None, now)
+            flow.next_unit(found, found.then if watch_on else None, now)
             flow.answers_read = False
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 

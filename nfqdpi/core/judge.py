@@ -10,6 +10,8 @@ from nfqdpi.core.classifier import Classification, Known
 from nfqdpi.core.decision import Client, Outcome, Policy
 from nfqdpi.core.verdict import Reason, Verdict
 
+_NOTHING_ASKED = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
+
 
 class KnownNames(Protocol):
     """The names that clients have been given addresses for."""
@@ -40,16 +42,22 @@ class Judge:
         return Outcome(self.exceptions.get(reason, Verdict.ACCELERATE), reason)
 
     def ask(self, names: tuple[str, ...], nameless: Reason, client: Client, protocol: str = "") -> Outcome:
-        """The policy's word on all names of a unit: any that is blocked blocks. ``nameless``: why there is none."""
+        """The policy's word on all names of a unit: any that is blocked blocks, else any that is redirected is.
+        ``nameless``: why there is none."""
         if not names:
             ruling = self.policy.decide(None, client, protocol)
             if ruling.rule is None:
                 return Outcome(self.exceptions[nameless], nameless)
         else:
             rulings = [self.policy.decide(name, client, protocol) for name in names]
-            ruling = next((r for r in rulings if r.verdict.blocks), rulings[0])
+            redirected = next((r for r in rulings if r.redirect), rulings[0])
+            ruling = next((r for r in rulings if r.verdict.blocks), redirected)
         reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
         return Outcome(ruling.verdict, reason, ruling.rule, ruling.list, ruling.redirect)
+
+    def lookup(self, names: tuple[str, ...], client: Client, protocol: str) -> Outcome:
+        """As ``ask``, of a message of DNS: one without a name but the root's leads nowhere, and passes."""
+        return self.ask(names, Reason.NO_NAME, client, protocol) if names else _NOTHING_ASKED
 
     def learn(self, client: Client, answers: tuple[Known, ...], now: float) -> None:
         """Keep what an answer of DNS has told a client."""

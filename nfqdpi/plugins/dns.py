@@ -97,7 +97,8 @@ def _classify(prefix: bytes) -> Answer:
         return NEED_MORE
     wire = parse(prefix[_LENGTH:length])
     names = _names(wire)
-    return Classification("dns", names, _attributes(wire), wire.flaw or _excess(names), length, then=_classify)
+    return Classification("dns", names, _attributes(wire), wire.flaw or _excess(names), length, then=_classify,
+                          asks=True)
 
 
 def _names(wire: Wire) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def ask(payload: bytes) -> Message | object:
     if payload[:1] == b"=":
         known = (Known(name, ip_address(SERVER).packed, 60),)
         return Message("ask", (name,), asks=False, edit=_replace, answers=known)
-    return Message("ask", flaw="broken") if payload[:1] == b"#" else NO_MATCH
+    return Message("ask", (name,) if name else (), flaw="broken") if payload[:1] == b"#" else NO_MATCH
 
 
 def _refuse(ruling: Advised) -> Back | None:
@@ -229,6 +229,9 @@ def test_messages_are_judged_one_by_one(six: bool) -> None:
     assert (flow.last.back or b"").endswith(b"go to \0\0\0\0")
     assert flow.client(b"?") == "inspect default"
     assert flow.client(b"#") == "drop malformed"
+    assert flow.client(b"#blocked.example") == "drop rule"
+    lenient = Talk(made(exceptions={**OPEN, Reason.MALFORMED: Verdict.ACCELERATE}), 53)
+    assert [lenient.client(b"#"), lenient.client(b"#blocked.example")] == ["inspect malformed", "drop rule"]
     assert flow.client(b"?silent.example") == "drop rule"
     assert flow.last.back is None
 
@@ -248,6 +251,26 @@ def test_answers_are_judged_for_who_asked(six: bool) -> None:
     stray = Talk(made(), 53, six=six)
     assert stray.server(b"=blocked.example") == "inspect rule"
     assert stray.server(b"\0") == "accelerate unknown_protocol"
+
+
+def test_a_redirect_by_any_name() -> None:
+    """Whichever of a message's names is redirected; a block among them counts more."""
+    alias = Message("ask", (ALLOWED, ELSEWHERE), edit=_refuse)
+    worse = Message("ask", (ELSEWHERE, BLOCKED), edit=_refuse)
+    said = {b"alias": alias, b"worse": worse}
+    classifier = DatagramClassifier("ask", "ask", "1", said.__getitem__, (53,), both=True)
+    flow = Talk(Engine((classifier,), Policy((*RULES, REDIRECT)), OPEN), 53)
+    assert flow.client(b"alias") == "drop rule"
+    assert (flow.last.back or b"").endswith(b"go to \0\0\0\0")
+    assert (flow.client(b"worse"), flow.last.judgements[0].outcome.verdict) == ("drop rule", Verdict.BLOCK)
+    assert (flow.server(b"alias"), flow.last.back) == ("drop rule", None)  # a server's question leads nowhere
+
+
+def test_what_is_redirected_is_not_learnt() -> None:
+    """The client was told of another address."""
+    known = Names()
+    Talk(made(known=known), 53).server(b"=elsewhere.example")
+    assert known == {}
 
 
 def test_rules_for_a_protocol() -> None:
