@@ -69,6 +69,7 @@ class Day:
             state=ground.state, names=", ".join(map('"{}"'.format, BLOCKED)))
         self._config.write_text(self._text)
         self._numbers = count(1)
+        self._seen: set[int] = set()
         ground.gateway.run(["iptables", "-t", "mangle", *_UNJUDGED])
         self.running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", self._config],
                                     log="nfqdpi")
@@ -155,7 +156,7 @@ class Day:
         while not self._events.exists():
             time.sleep(0.01)
         files = [file for file in self._events.parent.glob("eve.json?*")]
-        told = Told.by(files)
+        told = Told.by(files, self._seen)
         for file in files:
             file.unlink()
         return told

@@ -29,8 +29,9 @@ class Told(NamedTuple):
     freed: int = 0
 
     @classmethod
-    def by(cls, files: Iterable[Path]) -> Self:
-        """Of the files of one hour, within which no flow has the addresses and ports of another."""
+    def by(cls, files: Iterable[Path], seen: set[int]) -> Self:
+        """Of files with flows that were not ``seen`` before, to which they are added: by addresses and ports, of which
+        there are enough for a day."""
         decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
         lines = 0
         flows: dict[tuple[str, int, str, int], tuple[bool, bool]] = {}
@@ -42,8 +43,9 @@ class Told(NamedTuple):
                         flow = event.src_ip, event.src_port, event.dest_ip, event.dest_port
                         allowed = any(name.startswith("x") for name in event.names)
                         flows[flow] = allowed, event.verdict.action == "block"
-        kinds = list(flows.values())
-        return cls(lines, len(flows), kinds.count((True, True)), kinds.count((False, False)))
+        kinds = [kind for flow, kind in flows.items() if hash(flow) not in seen]
+        seen.update(map(hash, flows))
+        return cls(lines, len(kinds), kinds.count((True, True)), kinds.count((False, False)))
 
 
 class Hour(NamedTuple):
