@@ -7,6 +7,11 @@ class Malformed(Exception):  # noqa: N818  a state of the input, not of the prog
     """The bytes break the rules of the protocol that they claim to be."""
 
 
+def u16(data: bytes, at: int) -> int:
+    """The uint16 there, for a hot path that has checked that it is."""
+    return data[at] << 8 | data[at + 1]
+
+
 class Reader:
     """Reads a buffer from front to end; whatever reaches past the end raises Malformed."""
 
@@ -35,7 +40,10 @@ class Reader:
 
     def uint(self, size: int) -> int:
         """An unsigned integer of ``size`` bytes."""
-        return int.from_bytes(self.take(size), "big")
+        value = 0
+        for byte in self.take(size):
+            value = value << 8 | byte
+        return value
 
     def u8(self) -> int:
         """uint8."""

@@ -10,9 +10,8 @@ browsers send the extension as GREASE as well, and nobody on the path can tell t
 from __future__ import annotations
 
 import re
-from functools import partial
-from struct import Struct, iter_unpack
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import Final, NamedTuple
 
 from nfqdpi.core.classifier import (
     NEED_MORE,
@@ -25,8 +24,8 @@ from nfqdpi.core.classifier import (
     Reply,
     Step,
 )
-from nfqdpi.core.wire import Malformed, Reader
-from nfqdpi.plugins.ja4 import ja4
+from nfqdpi.core.wire import Malformed, Reader, u16
+from nfqdpi.plugins.ja4 import is_grease, ja4
 
 # --- the protocol's constants (RFC 8446, 4 and 5.1; RFC 8701 for GREASE) ---
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
@@ -34,7 +33,8 @@ _RECORD_TYPES = (_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA)
 _RECORD_HEADER, _MESSAGE_HEADER = 5, 4
 _MAX_RECORD = 1 << 14
 CLIENT_HELLO, _SERVER_HELLO = 1, 2
-_SERVER_NAME, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO = 0, 13, 16, 43, 0xFE0D
+_SERVER_NAME: Final = 0
+_SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO = 13, 16, 43, 0xFE0D
 _HOST_NAME = 0
 _ECH_OUTER = 0  # RFC 9849, 5
 _RANDOM = 32
@@ -43,7 +43,7 @@ _HELLO_RETRY_RANDOM = bytes.fromhex(  # RFC 8446, 4.1.3: SHA-256 of "HelloRetryR
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )
 _VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
-_EXTENSION = Struct("!HH")
+_EXTENSION: Final = 4  # bytes of type and length
 
 # A host name in A-labels, or an IP literal (RFC 6066, 3 forbids those, clients send them all the same).
 _HOST = re.compile(rb"(?=.{1,253}\.?\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
@@ -51,6 +51,8 @@ _HOST = re.compile(rb"(?=.{1,253}\.?\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,6
 # --- our limit ---
 # 2^24 is the message's own, and no server takes it: OpenSSL stops at 128 KiB, others before that.
 _MOST_BYTES = 1 << 17
+_USUAL = 4096  # bytes of a hello whose client is remembered
+_REMEMBERED = 1024  # different clients; 4 MB if all are as long
 _LONGEST_NAME = 253  # bytes of a name that are kept (RFC 1035, 2.3.4, as text)
 
 
@@ -114,9 +116,9 @@ def _one_record(prefix: bytes, first: int) -> _Whole | None:
     body = _RECORD_HEADER + _MESSAGE_HEADER
     if len(prefix) < body or prefix[0] != _HANDSHAKE or prefix[1] != 3 or prefix[_RECORD_HEADER] != first:
         return None
-    length = int.from_bytes(prefix[3:_RECORD_HEADER], "big")
+    length = u16(prefix, 3)
     end = _RECORD_HEADER + length
-    message = int.from_bytes(prefix[_RECORD_HEADER + 1 : body], "big")
+    message = prefix[6] << 16 | u16(prefix, 7)
     if length > _MAX_RECORD or message + _MESSAGE_HEADER != length or end > len(prefix):
         return None
     return _Whole(prefix[body:end], b"", end)
@@ -136,26 +138,42 @@ def client_hello(body: bytes, names: list[str], attributes: dict[str, str], tran
         raise Malformed("an extension stands twice")  # RFC 8446, 4.2
     if stop < len(body):
         raise Malformed("bytes behind the extensions")
-    version = max(_versions(known), default=int.from_bytes(body[:2], "big"))
-    protocols = _alpn(known.get(_ALPN))
-    attributes["version"] = _VERSIONS.get(version, f"{version:#06x}")
-    if protocols:
-        attributes["alpn"] = ",".join(map(_printable, protocols))
+    # What browsers vary from flow to flow, the order and GREASE, is no part of what is remembered.
+    first, end = ciphers
+    offered = body[first + _leading_grease(body, first, end) : end]
+    sorted_kinds = tuple(sorted([kind for kind in kinds if not is_grease(kind)]))
+    tell = _known_client if len(body) <= _USUAL else _client
+    attributes |= tell(transport, _version(body, known), offered, sorted_kinds, known.get(_ALPN),
+                       known.get(_SIGNATURE_ALGORITHMS, b""))
     if known.get(_ENCRYPTED_CLIENT_HELLO, b"\xff")[:1] == bytes((_ECH_OUTER,)):
         attributes["ech"] = "outer"
-    signatures = known.get(_SIGNATURE_ALGORITHMS, b"")
-    attributes["ja4"] = ja4(version, body[ciphers[0] : ciphers[1]], kinds, protocols, signatures, transport)
+
+
+def _client(  # noqa: PLR0913, PLR0917  a hello's parts
+    transport: str, version: int, ciphers: bytes, kinds: tuple[int, ...], alpn: bytes | None, signatures: bytes,
+) -> dict[str, str]:
+    """The attributes that follow from what all hellos of a client have in common."""
+    protocols = _alpn(alpn)
+    attributes = {"version": _VERSIONS.get(version, f"{version:#06x}")}
+    if protocols:
+        attributes["alpn"] = ",".join(map(_printable, protocols))
+    attributes["ja4"] = ja4(version, ciphers, kinds, protocols, signatures, transport)
+    return attributes
+
+
+_known_client = lru_cache(maxsize=_REMEMBERED)(_client)
 
 
 def _extensions(body: bytes, at: int, stop: int, names: list[str]) -> tuple[list[int], dict[int, bytes]]:
     """The types of all extensions in their order, and the contents of those that are read here; names are added."""
-    kinds, known = [], {}
+    kinds: list[int] = []
+    known: dict[int, bytes] = {}
     while at < stop:
-        if at + _EXTENSION.size > stop:
+        start = at + _EXTENSION
+        if start > stop:
             raise Malformed("an extension is cut off")
-        kind, length = _EXTENSION.unpack_from(body, at)
-        start = at + _EXTENSION.size
-        at = start + length
+        kind = u16(body, at)
+        at = start + u16(body, at + 2)
         if at > stop:
             raise Malformed(f"extension {kind} is cut off")
         kinds.append(kind)
@@ -166,13 +184,15 @@ def _extensions(body: bytes, at: int, stop: int, names: list[str]) -> tuple[list
     return kinds, known
 
 
-_READ = frozenset((_SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO))
+_READ: Final = frozenset((_SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS, _ENCRYPTED_CLIENT_HELLO))
 
 
 def _vector(body: bytes, at: int, length_size: int) -> tuple[int, int]:
     """Where the contents of a variable-length vector (RFC 8446, 3.4) begin and end."""
     start = at + length_size
-    end = start + int.from_bytes(body[at:start], "big")
+    if start > len(body):
+        raise Malformed("the hello is cut off")
+    end = start + (body[at] if length_size == 1 else u16(body, at))
     if end > len(body):
         raise Malformed("the hello is cut off")
     return start, end
@@ -194,15 +214,20 @@ def _server_name(data: bytes, names: list[str]) -> None:
         raise Malformed("server_name is not one host_name")
 
 
-def _versions(known: dict[int, bytes]) -> list[int]:
-    """The versions of supported_versions that anybody knows (RFC 8446, 4.2.1); GREASE values are none of them."""
+def _version(body: bytes, known: dict[int, bytes]) -> int:
+    """The highest of supported_versions that anybody knows (RFC 8446, 4.2.1); GREASE values are none of them. Without
+    any, the one that stands in front of the hello."""
     data = known.get(_SUPPORTED_VERSIONS)
-    if data is None:
-        return []
-    offered = Reader(data).vector(1)
+    offered = Reader(data).vector(1) if data is not None else b""
     if len(offered) % 2:
         raise Malformed("half a version")
-    return [version for (version,) in iter_unpack("!H", offered) if version in _VERSIONS]
+    versions = [u16(offered, at) for at in range(0, len(offered), 2)]
+    return max([version for version in versions if version in _VERSIONS], default=u16(body, 0))
+
+
+def _leading_grease(body: bytes, start: int, end: int) -> int:
+    """The length of the GREASE value in front of a list of 16-bit numbers."""
+    return 2 if end - start >= 2 and is_grease(u16(body, start)) else 0
 
 
 def _alpn(data: bytes | None) -> list[bytes]:
