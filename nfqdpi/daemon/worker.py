@@ -17,6 +17,7 @@ from nfqdpi.daemon.channel import Kind
 from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
+from nfqdpi.kernel.answer import Answerer
 from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
 
@@ -53,6 +54,7 @@ class Worker:
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
         self._encoder = msgspec.json.Encoder()
+        self._answerer = Answerer()
         self._resetter = Resetter()
         self._engine = assemble.engine(config, self._policy)
         self._deaf = config.fail.simulate == "queue_full"
@@ -133,8 +135,9 @@ class Worker:
         self._latencies.append(waited)
         if decision.action is Action.DROP:
             cells[_DROPPED] += 1
-        if decision.back is not None and decision.judgements:
-            self._resetter.send(decision.judgements[0].key.src, decision.back)
+        if decision.back is not None:
+            client = decision.judgements[0].client
+            self._answerer.send(decision.back, client.interface, client.mac)
         for judgement in decision.judgements:
             verdict = judgement.outcome.verdict
             if verdict.blocks and judgement.key.proto == TCP:

@@ -1,5 +1,4 @@
-"""What we send in others' names: resets to the far side of a blocked flow (the kernel's REJECT tells the sender of a
-held packet, this tells its receiver), and answers of DNS."""
+"""Resets the far side of a flow: the kernel's REJECT tells the sender of a held packet, this tells its receiver."""
 
 from __future__ import annotations
 
@@ -47,11 +46,9 @@ class Resetter:
 
         False where the packet is no whole TCP segment, or the kernel does not take the answer; never raises.
         """
-        answer = reset_for(packet)
-        return answer is not None and self.send(*answer)
-
-    def send(self, destination: bytes, datagram: bytes) -> bool:
-        """Send a whole packet, IP header first. False where the kernel does not take it; never raises."""
+        if (answer := reset_for(packet)) is None:
+            return False
+        destination, datagram = answer
         try:
             family = socket.AF_INET if len(destination) == 4 else socket.AF_INET6
             self._sockets[len(destination)].sendto(datagram, (socket.inet_ntop(family, destination), 0))
