@@ -17,7 +17,7 @@ import msgspec
 
 from bench.transcript import HTTP, TLS, Queued, engine, flow
 from nfqdpi import plugins
-from nfqdpi.core.classifier import NO_MATCH
+from nfqdpi.core.classifier import NO_MATCH, Classifier
 from nfqdpi.core.decision import Client, Judgement, Path
 from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.stream import StreamBuffer
@@ -63,7 +63,7 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     prefixes = [[b"".join(segment.payload for segment in own[: n + 1]) for n in range(len(own))] for own in units]
     names = [name for told in judgements[:_FLOWS] if told.classification for name in told.classification.names]
     clients = [Client(own[0].key.src, _PATH.sender[:6], _PATH.entered) for own in units]
-    readers = [one.bounded for one in plugins.load()]
+    readers = [one.bounded for one in plugins.readers({}) if isinstance(one, Classifier)]
     policy = judge.judge.policy
     policy.decide(names[0], clients[0])
     field, encode = MarkField(), msgspec.json.Encoder().encode

@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from ipaddress import ip_address
 from math import inf
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -26,7 +27,8 @@ from nfqdpi.policy.overrides import Override
 from nfqdpi.policy.schedule import Schedule, Window
 from nfqdpi.state import State
 
-_ACTIONS = {"accelerate": Verdict.ACCELERATE, "inspect": Verdict.INSPECT, "block": Verdict.BLOCK}
+_ACTIONS = {"accelerate": Verdict.ACCELERATE, "redirect": Verdict.ACCELERATE, "inspect": Verdict.INSPECT,
+            "block": Verdict.BLOCK}
 _BY_HAND = {"allow": Verdict.ACCELERATE, "block": Verdict.BLOCK}
 _LARGEST = 16 << 20  # bytes of a file of client names
 _LOCAL_TIME = Path("/etc/localtime")
@@ -53,6 +55,8 @@ def policy(config: Config, names: NameIndex | None = None, overrides: Sequence[O
             groups=tuple(groups[group] for group in rule.groups) if rule.groups else None,
             schedule=schedules[rule.schedule] if rule.schedule else None,
             limit=rule.limit,
+            protocols=frozenset(rule.protocols),
+            redirect=tuple(ip_address(address).packed for address in rule.redirect),
             log=rule.log,
             enabled=rule.enabled,
         )
@@ -137,7 +141,7 @@ def engine(config: Config, by: Policy) -> Engine:
     """A new engine with every installed classifier, governed ``by`` this policy. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    return Engine(plugins.load(), by, config.exceptions, limits=limits,
+    return Engine(plugins.readers(config.plugin), by, config.exceptions, limits=limits,
                   strict=inspect.mode == "strict", simulate=config.simulated)
 
 

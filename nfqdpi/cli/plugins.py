@@ -17,20 +17,28 @@ def command() -> None:
 @config_option
 @json_option
 def ls(config: Config, *, as_json: bool) -> None:
-    """Name, protocol, version and the most bytes that each will look at.
+    """Each plugin, whether it is enabled, and what it reads.
 
     Example: nfqdpi plugins ls
     """
     from nfqdpi import plugins
+    from nfqdpi.core.classifier import Classifier
 
+    rows = []
     try:
-        classifiers = plugins.load()
+        for point in plugins.points():
+            one = plugins.load(point)
+            section = config.plugin.get(one.name, {})
+            for reader in plugins.make(one, section):
+                kind = "TCP" if isinstance(reader, Classifier) else "UDP"
+                rows.append((one.name, section.get("enabled", one.plugin.enabled), reader.protocol, kind,
+                             list(reader.ports), reader.version, one.source))
     except plugins.PluginError as error:
         fail(Exit.DEGRADED, str(error))
-    where = {point.name: point.value for point in plugins.installed()}
-    rows = [(c.name, c.protocol, c.version, c.needs, where.get(c.name, "")) for c in classifiers]
+    heads = ("name", "enabled", "protocol", "over", "ports", "version", "from")
     if as_json:
         for row in rows:
-            emit_json(dict(zip(("name", "protocol", "version", "needs", "from"), row, strict=True)))
+            emit_json(dict(zip(heads, row, strict=True)))
     else:
-        table(("name", "protocol", "version", "needs", "from"), rows)
+        table(heads, [(name, "yes" if enabled else "no", protocol, over, ",".join(map(str, ports)), version, source)
+                      for name, enabled, protocol, over, ports, version, source in rows])

@@ -160,6 +160,12 @@ class _Reading:
             self.problem(("marks", "mask"), str(error))
         if config.queue.first + config.worker_count > 1 << 16:
             self.problem(("queue", "first"), "queue numbers end at 65535")
+        self.rules(config)
+        if config.plugin:
+            self.plugins(config.plugin)
+
+    def rules(self, config: Config) -> None:
+        """What rules, lists, groups and schedules say of each other."""
         lists, groups, schedules = (
             self.names(kind, getattr(config, kind)) for kind in ("list", "group", "schedule"))
         for number, source in _valid(config.list):
@@ -173,9 +179,39 @@ class _Reading:
                 for name in called:
                     if name not in known:
                         self.problem(("rule", number, key), f"no {kind} is named {name!r}")
+            if (rule.action == "redirect") is not bool(rule.redirect):
+                self.problem(("rule", number, "redirect"), 'the action "redirect" and its addresses need each other')
             if by_hand(rule.name):
                 self.problem(("rule", number, "name"), "changes by hand are named so")
         self.names("rule", config.rule)
+
+    def plugins(self, sections: dict[str, dict[str, Any]]) -> None:
+        """What the plugins say of their sections."""
+        from nfqdpi import plugins
+
+        points = {point.name: point for point in plugins.points()}
+        for name, section in sections.items():
+            path = ("plugin", name)
+            if name not in points:
+                near = difflib.get_close_matches(name, points, 1)
+                self.problem(path, "no such plugin" + (f"; did you mean {near[0]!r}?" if near else ""))
+                continue
+            own = {key: value for key, value in section.items() if key not in plugins.COMMON}
+            common = {key: value for key, value in section.items() if key in plugins.COMMON}
+            self.struct(plugins.Common, common, path)
+            try:
+                one = plugins.load(points[name])
+            except plugins.PluginError as error:
+                self.problem(path, str(error))
+                continue
+            before = len(self.problems)
+            if _is_struct(one.plugin.settings):
+                self.struct(one.plugin.settings, own, path)
+            if len(self.problems) == before:
+                try:
+                    plugins.make(one, section)
+                except plugins.PluginError as error:
+                    self.problem(path, str(error))
 
     def names(self, kind: str, tables: tuple[Any, ...]) -> set[str]:
         """What the tables are called; no two the same."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from nfqdpi.config.values import (
+    Address,
     Domain,
     Duration,
     Exception_,
@@ -32,7 +33,7 @@ class Queue(Struct, frozen=True):
     workers: Annotated[int, Meta(ge=0, le=1024)] = 0
     length: Annotated[int, Meta(ge=1, le=1_000_000)] = 8192
     ports: Annotated[tuple[Port, ...], Meta(min_length=1, max_length=15)] = (80, 443)  # multiport takes 15
-    quic: Literal["reject", "ignore"] = "reject"
+    quic: Literal["inspect", "reject", "ignore"] = "inspect"
     lan: tuple[Interface, ...] = ()
     wan: tuple[Interface, ...] = ()
 
@@ -135,15 +136,18 @@ class Schedule(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """One line of the policy; read in order, the first match decides. ``limit``: the rule begins to match when its
-    groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the events;
+    """One line of the policy; read in order, the first match decides. ``protocols``: only flows that a classifier says
+    speak one of them. ``redirect``: with that action, what DNS answers for the names; flows for them pass. ``limit``:
+    the rule begins to match when its groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the events;
     ``level``: their severity in journald and syslog."""
 
-    action: Literal["block", "accelerate", "inspect"]
+    action: Literal["block", "accelerate", "inspect", "redirect"]
     name: str = ""
     domains: tuple[Domain, ...] = ()
     lists: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    protocols: tuple[Annotated[str, Meta(pattern=r"\A[a-z0-9_.-]{1,32}\Z")], ...] = ()
+    redirect: tuple[Address, ...] = ()
     schedule: str = ""
     limit: Duration | None = None
     respond: Literal["reset", "drop"] = "reset"
@@ -210,6 +214,7 @@ class Config(Struct, frozen=True):
     control: Control = Control()
     metrics: Metrics = Metrics()
     service: Service = Service()
+    plugin: dict[str, dict[str, Any]] = {}  # by the plugins' names; checked against what they want when it is loaded
 
     @property
     def field(self) -> MarkField:

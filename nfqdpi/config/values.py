@@ -74,6 +74,17 @@ class Member(_Text):
         return text.lower()
 
 
+class Address(_Text):
+    """An IPv4 or IPv6 address in canonical form."""
+
+    __slots__ = ()
+    _expected = "an address"
+
+    @classmethod
+    def _read(cls, text: str) -> str:
+        return str(ipaddress.ip_address(text))
+
+
 class Domain(_Text):
     """A domain pattern, as it was written."""
 

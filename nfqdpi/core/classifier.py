@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from nfqdpi.core.verdict import Verdict
 
@@ -121,9 +121,11 @@ Classify = Callable[[bytes], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """What a plugin offers under the entry-point group ``nfqdpi.classifiers``.
+    """What a plugin offers for TCP.
 
-    ``needs``: the most bytes it will ever want; past them its NEED_MORE counts as NO_MATCH.
+    ``needs``: the most bytes it will ever want; past them its NEED_MORE counts as NO_MATCH. ``ports``: of servers whose
+    flows it wants to see beside those of ``[queue] ports``; ``elsewhere``: it is asked about all that is queued, not
+    about its own ports' flows only.
     """
 
     name: str
@@ -131,6 +133,8 @@ class Classifier:
     version: str
     needs: int
     classify: Classify
+    ports: tuple[int, ...] = ()
+    elsewhere: bool = True
 
     def bounded(self, prefix: bytes) -> Answer:
         """The answer, which is final once ``needs`` bytes are there."""
@@ -216,3 +220,21 @@ class DatagramClassifier:
     read: ReadDatagram
     ports: tuple[int, ...]
     both: bool = False
+
+
+INTERFACE = 1  # of this file's: the number grows when plugins that were made for it would no longer do
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """What a package offers under the entry-point group ``nfqdpi.classifiers`` where it has settings; without any, a
+    classifier will do.
+
+    ``settings``: a msgspec struct (or a dataclass), every field with a default; ``make`` gets one of it, made of
+    ``[plugin.NAME]``. ``enabled``: whether it is so unless the configuration says otherwise.
+    """
+
+    make: Callable[[Any], tuple[Classifier | DatagramClassifier, ...]]
+    settings: type[Any]
+    enabled: bool = True
+    interface: int = INTERFACE

@@ -60,7 +60,11 @@ class Engine:
         self.datagrams = Datagrams((c for c in classifiers if isinstance(c, DatagramClassifier)), self.judge,
                                    self.limits, strict=strict)
         self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
-        self._readers = tuple(c.bounded for c in classifiers if isinstance(c, Classifier))
+        streams = [c for c in classifiers if isinstance(c, Classifier)]
+        self._readers = tuple(c.bounded for c in streams if c.elsewhere)
+        self._readers_on = {  # what is asked about flows to ports that are some classifier's own
+            port: tuple(c.bounded for c in streams if c.elsewhere or port in c.ports)
+            for one in streams if not one.elsewhere for port in one.ports}
         self._piece = min(_PIECE, self.limits.max_bytes // 2)
         self._overflowed = -inf
 
@@ -168,7 +172,7 @@ class Engine:
 
     def _open(self, key: FlowKey, base: int, now: float) -> Flow:
         stream = StreamBuffer(base % (1 << 32), self.limits.max_bytes, self.limits.max_segments)
-        flow = Flow(key, stream, self._readers, now)
+        flow = Flow(key, stream, self._readers_on.get(key.dport, self._readers), now)
         self.flows.open(flow)
         return flow
 

@@ -23,6 +23,7 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_.@+-]{1,15}", re.ASCII)  # IFNAMSIZ less th
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """What the rules depend on. ``ports`` are TCP ports, the queues are ``first_queue`` and the following ones.
+    ``udp``: ports of which clients' datagrams are queued, ``udp_both``: of which servers' are, too.
 
     ``lan`` or ``wan`` alone: flows that enter or leave by one of these interfaces; both: flows between the two.
     Raises ValueError on what iptables could not take.
@@ -34,13 +35,18 @@ class RuleSet:
     queues: int = 1
     strict: bool = True
     bypass: bool = True
-    reject_quic: bool = True
+    quic: Literal["inspect", "reject", "ignore"] = "reject"
+    udp: tuple[int, ...] = ()
+    udp_both: tuple[int, ...] = ()
     lan: tuple[str, ...] = ()
     wan: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.ports) <= _MOST_PORTS or not all(0 < port <= 0xFFFF for port in self.ports):
-            raise ValueError(f"1 to {_MOST_PORTS} ports between 1 and 65535, not {self.ports}")
+        for kind, ports in (("TCP", self.ports), ("UDP", (*self.udp, *self.udp_both))):
+            if len(ports) > _MOST_PORTS or not all(0 < port <= 0xFFFF for port in ports):
+                raise ValueError(f"at most {_MOST_PORTS} {kind} ports between 1 and 65535, not {ports}")
+        if not self.ports:
+            raise ValueError("no TCP ports")
         if self.first_queue < 0 or self.queues < 1 or self.first_queue + self.queues > 0x10000:
             raise ValueError(f"{self.queues} queues from {self.first_queue} do not lie within 0 and 65535")
         for name in (*self.lan, *self.wan):
@@ -71,10 +77,25 @@ def render(ruleset: RuleSet, family: Family) -> str:
     values["no_payload"] = _template("no_payload")
     values["queueing"] = _fill("queue", values)
     values["forward"] = _fill("scope" if ruleset.interfaces else "forward", values, ruleset.interfaces)
-    values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.reject_quic else ""
+    values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.quic == "reject" else ""
+    values["udp"] = _udp(ruleset, values)
     text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)
     other_family = {4: "-6 ", 6: "-4 "}[family]
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(other_family))
+
+
+def _udp(ruleset: RuleSet, values: dict[str, str]) -> str:
+    """The rules for datagrams, as far as any are queued."""
+    kinds = {"udp_quic": (443,) if ruleset.quic == "inspect" else (), "udp_client": ruleset.udp,
+             "udp_both": ruleset.udp_both}
+    queued = {kind: ",".join(map(str, ports)) for kind, ports in kinds.items() if ports}
+    if not queued:
+        return ""
+    values = {**values, "udp_all": ",".join(queued.values())}
+    values["udp_mode"] = _fill("udp_strict" if ruleset.strict else "udp_fast", values)
+    values["udp_queued"] = "".join(_fill(kind, {**values, "udp_ports": ports}) for kind, ports in queued.items())
+    values["udp_hooks"] = _fill("udp_scope" if ruleset.interfaces else "udp_hooks", values, ruleset.interfaces)
+    return _fill("udp", values)
 
 
 def _templates() -> Traversable:

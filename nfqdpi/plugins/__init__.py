@@ -1,32 +1,92 @@
-"""Classifiers, one a file. Built-in ones come in by the same door as anybody's: an entry point."""
+"""Plugins: classifiers, one a file. Built-in ones come in by the same door as anybody's: an entry point."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, NamedTuple
 
-from nfqdpi.core.classifier import Classifier
+import msgspec
+
+from nfqdpi.core.classifier import INTERFACE, Classifier, DatagramClassifier, Plugin
 
 GROUP = "nfqdpi.classifiers"
 
+Reader = Classifier | DatagramClassifier
+Section = Mapping[str, Any]  # [plugin.NAME] of the configuration, as TOML has it
+
 
 class PluginError(Exception):
-    """An installed classifier cannot be used; the message names it and says why."""
+    """A plugin cannot be used; the message names it and says why."""
 
 
-def installed() -> list[EntryPoint]:
+class Common(msgspec.Struct, frozen=True):
+    """What every plugin's section may have: whether it is enabled, and, for those that read certain ports, which."""
+
+    enabled: bool | None = None
+    ports: tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...] | None = None
+
+
+COMMON = frozenset(Common.__struct_fields__)
+
+
+class NoSettings(msgspec.Struct, frozen=True):
+    """Of a plugin that has none."""
+
+
+class Installed(NamedTuple):
+    """A plugin and where it comes from."""
+
+    name: str
+    source: str  # MODULE:ATTRIBUTE
+    plugin: Plugin
+
+
+def points() -> list[EntryPoint]:
     """The entry points of the group, in the order of their names."""
     return sorted(entry_points(group=GROUP), key=lambda point: point.name)
 
 
-def load() -> list[Classifier]:
-    """Every installed classifier. Raises PluginError."""
-    classifiers = []
-    for point in installed():
-        try:
-            classifier = point.load()
-        except Exception as error:
-            raise PluginError(f"classifier {point.name!r} ({point.value}) does not load: {error}") from error
-        if not isinstance(classifier, Classifier):
-            raise PluginError(f"classifier {point.name!r} ({point.value}) is not a Classifier")
-        classifiers.append(classifier)
-    return classifiers
+def load(point: EntryPoint) -> Installed:
+    """The plugin behind an entry point. Raises PluginError."""
+    called = f"plugin {point.name!r} ({point.value})"
+    try:
+        found = point.load()
+    except Exception as error:
+        raise PluginError(f"{called} does not load: {error}") from error
+    if isinstance(found, Reader):
+        found = Plugin(partial(_alone, found), NoSettings)
+    if not isinstance(found, Plugin):
+        raise PluginError(f"{called} is no Plugin, Classifier or DatagramClassifier")
+    if found.interface != INTERFACE:
+        raise PluginError(f"{called} is made for interface {found.interface}, and this is {INTERFACE}")
+    return Installed(point.name, point.value, found)
+
+
+def _alone(reader: Reader, _: NoSettings) -> tuple[Reader, ...]:
+    return (reader,)
+
+
+def readers(sections: Mapping[str, Section]) -> list[Reader]:
+    """What the plugins offer that are enabled, each with its settings. Raises PluginError."""
+    made: list[Reader] = []
+    for point in points():
+        section = sections.get(point.name, {})
+        if section.get("enabled") is not False:
+            one = load(point)
+            if section.get("enabled", one.plugin.enabled):
+                made += make(one, section)
+    return made
+
+
+def make(one: Installed, section: Section) -> list[Reader]:
+    """What a plugin offers with these settings. Raises PluginError."""
+    ports = tuple(section["ports"]) if "ports" in section else None
+    own = {key: value for key, value in section.items() if key not in COMMON}
+    try:
+        offered = one.plugin.make(msgspec.convert(own, one.plugin.settings))
+    except Exception as error:
+        raise PluginError(f"plugin {one.name!r} ({one.source}) cannot be made: {error}") from error
+    return [replace(reader, ports=ports) if ports is not None and reader.ports else reader for reader in offered]

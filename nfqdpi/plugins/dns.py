@@ -30,6 +30,7 @@ from nfqdpi.core.classifier import (
     Known,
     Message,
     Onward,
+    Plugin,
 )
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.core.wire import Malformed
@@ -185,4 +186,5 @@ def over_udp(settings: Settings) -> DatagramClassifier:
     return DatagramClassifier("dns", "dns", "1", partial(_read, settings=settings), ports=(_PORT,), both=True)
 
 
-over_tcp = Classifier("dns-tcp", "dns", "1", needs=_MOST_BYTES, classify=_classify)
+over_tcp = Classifier("dns-tcp", "dns", "1", needs=_MOST_BYTES, classify=_classify, ports=(_PORT,), elsewhere=False)
+plugin = Plugin(lambda settings: (over_udp(settings), over_tcp), Settings, enabled=False)

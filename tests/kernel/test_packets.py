@@ -251,6 +251,6 @@ def test_quic_is_turned_away(lab: Lab, family: Family) -> None:
         client.send(b"initial")
         with pytest.raises(ConnectionRefusedError):
             client.recv(100)
-        install(lab, RuleSet(reject_quic=False))
+        install(lab, RuleSet(quic="ignore"))
         client.send(b"initial")
         assert server.recv(100) == b"initial"
