@@ -138,8 +138,8 @@ class Schedule(Struct, frozen=True):
 class Rule(Struct, frozen=True):
     """One line of the policy; read in order, the first match decides. ``protocols``: only flows that a classifier says
     speak one of them. ``redirect``: with that action, what DNS answers for the names; flows for them pass. ``limit``:
-    the rule begins to match when its groups' clients have used what it names for so long today. ``log``: false keeps its verdicts out of the events;
-    ``level``: their severity in journald and syslog."""
+    the rule begins to match when its groups' clients have used what it names for so long today. ``log``: false keeps
+    its verdicts out of the events; ``level``: their severity in journald and syslog."""
 
     action: Literal["block", "accelerate", "inspect", "redirect"]
     name: str = ""

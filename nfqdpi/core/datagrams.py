@@ -31,17 +31,18 @@ from nfqdpi.core.verdict import Reason, Verdict
 
 _FLOW_BYTES = 1000  # the object, its key and its places in the table
 _IDLE = 180.0  # s without a datagram; conntrack forgets the flow as soon (nf_conntrack_udp_timeout_stream)
-_HELD = 2  # bytes that a reader may hold for each that an unfinished unit has brought
+_HELD = 2  # bytes that a reader may hold for each that it has got
 
 _NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
 
 
 class DatagramFlow:
     """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
-    being read began, in ``now``'s seconds; ``datagrams`` and ``held``: how many it has brought, and their bytes."""
+    being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have
+    got, and may keep to compare later ones with; ``judged``: of them, those of units before."""
 
-    __slots__ = ("client", "datagrams", "held", "key", "packets", "readers", "reason", "seen", "since", "verdict",
-                 "weight")
+    __slots__ = ("client", "datagrams", "held", "judged", "key", "packets", "readers", "reason", "seen", "since",
+                 "verdict", "weight")
 
     def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float) -> None:
         self.key = key
@@ -49,7 +50,7 @@ class DatagramFlow:
         self.readers = readers
         self.seen = now
         self.since: float | None = None
-        self.packets = self.datagrams = self.held = 0
+        self.packets = self.datagrams = self.held = self.judged = 0
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
         self.weight = 0  # bytes, as the table last put it on the scales
@@ -159,7 +160,7 @@ class Datagrams:
         self.flows.weigh(flow)
         if now - flow.since > self._limits.timeout:
             return self._except(flow, Reason.TIMEOUT, now)
-        if flow.held > self._limits.max_bytes or flow.datagrams > self._limits.max_segments:
+        if flow.held - flow.judged > self._limits.max_bytes or flow.datagrams > self._limits.max_segments:
             return self._except(flow, Reason.TOO_BIG, now)
         return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
 
@@ -170,6 +171,7 @@ class Datagrams:
             outcome = self._judge.exception(Reason.MALFORMED)
         elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:
             outcome = self._judge.exception(suspicion)
+        flow.held += unit.length
         return self._decide(flow, outcome, found, unit.then, now)
 
     def _decide(self, flow: DatagramFlow, outcome: Outcome, found: Classification | None,
@@ -177,7 +179,7 @@ class Datagrams:
         """A unit is judged. What blocks is final; in strict mode the flow's next one is judged, too."""
         told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, flow.since or now),)
         flow.verdict, flow.reason = outcome.verdict, outcome.reason
-        flow.since, flow.datagrams, flow.held = None, 0, 0
+        flow.since, flow.datagrams, flow.judged = None, 0, flow.held
         if outcome.verdict.blocks or not self._strict:
             self.flows.decide(flow, now)
         elif then is not None:
