@@ -30,7 +30,7 @@ _REPLY = 60.0  # s that a client may take for a reply
 _PIECE = 65536  # bytes of a reply that are handed to the kernel at a time
 _MOST_CLIENTS, _MOST_OF_A_USER = 256, 128
 _BACKLOG = 16  # and so many are let in at once, so that a newcomer is heard long before it is the oldest
-_PENANCE = 0.05  # s until the answer to what is no request: so it takes time to be a nuisance
+_PENANCE = 0.25  # s until the answer to what is no request: so it takes time to be a nuisance
 
 _FINAL = frozenset({"bad_request", "not_permitted"})  # refusals that end the connection
 
