@@ -34,13 +34,13 @@ class Told(NamedTuple):
         there are enough for a day."""
         decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
         lines = 0
-        flows: dict[tuple[str, int, str, int], tuple[bool, bool]] = {}
+        flows: dict[frozenset[tuple[str, int]], tuple[bool, bool]] = {}  # whichever end was taken for the client
         for file in files:
             with file.open("rb") as text:
                 for event in map(decoder.decode, text):
                     if isinstance(event, Event):
                         lines += 1
-                        flow = event.src_ip, event.src_port, event.dest_ip, event.dest_port
+                        flow = frozenset(((event.src_ip, event.src_port), (event.dest_ip, event.dest_port)))
                         allowed = any(name.startswith("x") for name in event.names)
                         flows[flow] = allowed, event.verdict.action == "block"
         kinds = [kind for flow, kind in flows.items() if hash(flow) not in seen]
