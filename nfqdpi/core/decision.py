@@ -62,6 +62,12 @@ class Path(NamedTuple):
     leaves: int = 0
     sender: bytes = b""
 
+    @property
+    def crosses(self) -> bool:
+        """True where it leaves by another interface than it came in by. Where it leaves, the routes say, not who sent
+        it."""
+        return self.entered != self.leaves
+
 
 class Action(Enum):
     """What happens to the packet at hand."""

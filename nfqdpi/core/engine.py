@@ -108,9 +108,9 @@ class Engine:
         if flow is None:
             back = self.flows.get(segment.key.reversed())
             if back is not None:
-                if back.forged(path.entered):
-                    return _OUTSIDE  # E6
-                return self._from_server(back, segment, now)
+                return _OUTSIDE if back.forged(path) else self._from_server(back, segment, now)  # E6
+        elif flow.opening_seen and path.crosses and not flow.crosses:
+            return _OUTSIDE  # E1: the SYN+ACK came from where the client is, and the way to the server leads elsewhere
         elif not self.strict and (_reused(flow, segment, now) or (state is Verdict.UNSEEN and self._freed(flow))):
             flow = None
         if flow is None:
@@ -118,7 +118,7 @@ class Engine:
             flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
             if self.strict and self._forgotten(segment.key, state, now):
                 return self._except(flow, Reason.TIMEOUT, flow.key, now)
-            flow.client_interface = path.entered
+            flow.crosses = path.crosses
         if not flow.packets:
             flow.client = Client(segment.key.src, path.sender[:6], path.entered)
         if state is Verdict.UNSEEN and segment.flags & _RST and flow.verdict.blocks and not segment.payload:
@@ -157,16 +157,18 @@ class Engine:
         key = segment.key.reversed()
         known = self.flows.get(key)
         base = (segment.seq + 1) % (1 << 32)
+        if known is not None and known.forged(path):
+            return _OUTSIDE
+        if known is not None and known.crosses != path.crosses:
+            known = None  # the client's network has opened it in the server's name; this is the server itself
         # E8: without a mark, or with other numbers, there is a new flow on the tuple. The client may choose the numbers
         # of the flow before; the server does not.
-        if known is not None and known.forged(path.entered):
-            return _OUTSIDE
         if known is not None and known.stream.base == segment.ack and known.opens_again(base):
             return _READING
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
             flow = self._open(key, segment.ack, now)
             flow.server_base = flow.acked = base
-            flow.server_interface, flow.client_interface = path.entered, path.leaves
+            flow.crosses = path.crosses
             return _READING
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
-from nfqdpi.core.decision import Client
+from nfqdpi.core.decision import Client, Path
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
@@ -29,9 +29,9 @@ class Flow:
     None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "client_interface", "confirmed",
-                 "end", "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server",
-                 "server_base", "server_interface", "since", "stream", "verdict", "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "confirmed", "crosses", "end",
+                 "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
+                 "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -42,7 +42,7 @@ class Flow:
         self.packets = 0  # payload packets that reached us
         self.client = Client(key.src)  # as of its first packet
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
-        self.client_interface = self.server_interface = 0  # by which the SYN+ACK left and came in; 0: unknown
+        self.crosses = False  # from one interface to another, as what has opened it; a gateway may have one for both
         self.rival_base: int | None = None  # by a second SYN+ACK
         self.acked = 0  # the client has read the server's stream up to this sequence number
         self.end: int | None = None  # the offset in the client's stream behind which nothing may follow (its FIN, RST)
@@ -146,10 +146,10 @@ class Flow:
             return self.answers_read and self.acked == self.server_base
         return self.answers_read and self.server.offset(self.acked) <= self.server.start
 
-    def forged(self, interface: int) -> bool:
-        """True of a server's packet that comes in by the client's interface: the client's own network speaks for the
-        server. IPv4 has a reverse path filter against that, IPv6 has none. A gateway with one arm cannot tell."""
-        return interface == self.client_interface != self.server_interface
+    def forged(self, path: Path) -> bool:
+        """True of a server's packet that goes back where it came from, on a flow that crosses the gateway: the client's
+        own network speaks for the server. A reverse path filter stops that, but IPv6 has none by a setting."""
+        return self.crosses and not path.crosses
 
     def opens_again(self, base: int) -> bool:
         """True of a second SYN+ACK to the same SYN, before the client has said anything: a network may copy a SYN, and

@@ -39,7 +39,7 @@ _STRICT = (
 )
 
 _FORGED = ("a client can send answers in the server's name, and conntrack believes them; strict mode itself drops "
-           "those that come in by the client's interface")
+           "those that go back where they came from")
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -49,7 +49,8 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from (finding for finding, _ in _strict(config))
     if config.inspect.mode == "strict" and 6 in families():
         yield Finding("rp_filter IPv6", Level.OK, "the kernel has no such setting for IPv6: strict mode itself drops "
-                      "answers that come in by the client's interface")
+                      "answers that go back where they came from. A rule stops any from a wrong interface: "
+                      "ip6tables -t mangle -I PREROUTING -m rpfilter --invert -j DROP")
 
 
 def mend(config: Config) -> Iterator[Change]:

@@ -435,6 +435,25 @@ def test_the_clients_network_does_not_speak_for_the_server() -> None:
         assert line(flow.engine.process(reply, 0.0, Path(1, 1))) == forged
 
 
+def test_the_clients_network_opens_first() -> None:
+    """A SYN+ACK that goes back where it came from is no server's word on a flow that goes elsewhere: nothing of the
+    client's passes behind it, and the server's own begins the flow (E1)."""
+    up, down, turned = Path(1, 2), Path(2, 1), Path(1, 1)
+    for opened in (True, False):
+        flow = Talk(engine())
+        says = flow.engine.process
+        says(flow.packet(False, flow.server_isn - 500, flow.isn + 1, b"", SYN | ACK), 0.0, turned)
+        if opened:
+            says(flow.packet(False, flow.server_isn, flow.isn + 1, b"", SYN | ACK), 0.0, down)
+        decoy = line(says(flow.packet(True, flow.isn + 1, flow.server_isn + 1, HELLO, ACK), 0.0, up))
+        reply = flow.packet(False, flow.server_isn + 1, flow.isn + 1 + len(HELLO), server_hello(), ACK)
+        assert decoy == ("confirm default" if opened else "drop out_of_window")
+        assert line(says(reply, 0.0, turned)) == ("drop out_of_window" if opened else OPENING)
+        if not opened:
+            says(flow.packet(False, flow.server_isn, flow.isn + 1, b"", SYN | ACK), 0.0, down)
+            assert line(says(flow.packet(True, flow.isn + 1, flow.server_isn + 1, BAD, ACK), 0.0, up)) == NO
+
+
 def test_a_simulated_condition(talk: Talks) -> None:
     """Every flow is treated as if the condition were true of it."""
     judge = Engine(CLASSIFIERS, Policy(), CLOSED, simulate=Reason.MIDSTREAM)

@@ -97,6 +97,28 @@ def forged_syn_ack(ahead: int, s: RawStream, text: bytes, _: bytes) -> None:
     s.send(text)
 
 
+def forged_opening(s: RawStream, text: bytes, decoy: bytes) -> None:
+    """The first SYN+ACK is forged, the server's own comes second; then a decoy that dies, and its forged acceptance."""
+    tls = text[:1] == b"\x16"
+    if not tls:
+        decoy = request(DECOY, "Connection: Upgrade", "Upgrade: websocket")
+    s.deaf = True
+    s.send(at=-1, how=How(flags=SYN, ttl=DIES))
+    time.sleep(0.05)
+    s.forge(b"", 0, flags=SYN | ACK, ahead=1 << 28)
+    time.sleep(_SETTLES)
+    s.deaf = False
+    s.open()
+    s.send(decoy, at=0, how=How(ttl=DIES))
+    time.sleep(0.1)
+    s.deaf = True
+    switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    s.forge(_SERVER_HELLO if tls else switch, acks=len(decoy))
+    time.sleep(_SETTLES)
+    s.deaf = False
+    s.send(text, at=0)
+
+
 _SERVER_HELLO = bytes.fromhex("160303002a0200002603031111111111111111111111111111111111111111111111111111111111111111"
                               "00130100")
 
@@ -138,6 +160,7 @@ TRICKS = [
     *both("a SYN+ACK is forged", partial(forged_syn_ack, -1), "works"),
     *both("a SYN+ACK of a lower number is forged", partial(forged_syn_ack, -2000), "works"),
     *both("a SYN+ACK of a higher number is forged", partial(forged_syn_ack, 5000), "works"),
+    *both("the first SYN+ACK and an answer are forged", forged_opening, "closed"),
     *both("a handshake and an answer are forged", forged_handshake, "works"),
     *(trick for ending, how in (("FIN", FIN | ACK), ("RST", RST), ("nothing", 0)) for trick in (
         *both(f"tuple used again after BLOCK, which ended by {ending}", partial(after, BLOCKED, how), "works"),

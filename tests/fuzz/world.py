@@ -84,6 +84,7 @@ WAYS = (
     (ACK, b"", -66_000),
 )
 _LAN, _WAN = 1, 2  # the interfaces' numbers
+_UP, _DOWN = Path(_LAN, _WAN), Path(_WAN, _LAN)
 # IP headers by family and direction: putting addresses together took half of the time.
 _HEADS = {
     (six, from_client): ip(6, b"", *(ends if from_client else ends[::-1]))
@@ -221,7 +222,7 @@ class World:
         if 1 in talk.got.there:
             return
         talk.passed = Image()  # of all that was sent the server has nothing
-        self._obey(talk, self._decide(talk.packet(False, -1, 0, b"", SYN | ACK), _WAN, talk.mark))
+        self._obey(talk, self._decide(talk.packet(False, -1, 0, b"", SYN | ACK), _DOWN, talk.mark))
 
     def _send(self, talk: _Talk, move: Send) -> None:
         text = talk.decoy if move.decoy else talk.text
@@ -233,7 +234,7 @@ class World:
         if talk.mark is not Verdict.ACCELERATE and (payload or flags & (FIN | RST)):
             acknowledged = max(0, talk.sent - late) if late >= 0 else late
             packet = talk.packet(True, offset, acknowledged, payload, flags, options)
-            decision = self._decide(packet, _LAN, talk.mark)
+            decision = self._decide(packet, _UP, talk.mark)
             if not self._obey(talk, decision):
                 return
             if decision.verdict is not Verdict.ACCELERATE:
@@ -273,7 +274,7 @@ class World:
         if talk.mark is not Verdict.CONFIRM:
             return True
         packet = talk.packet(False, offset, ack, payload, ACK | PSH)
-        return self._obey(talk, self._decide(packet, interface, talk.mark))
+        return self._obey(talk, self._decide(packet, Path(interface, _LAN), talk.mark))
 
     @staticmethod
     def _obey(talk: _Talk, decision: Decision) -> bool:
@@ -283,8 +284,8 @@ class World:
         talk.mark = decision.verdict
         return not talk.mark.blocks
 
-    def _decide(self, packet: bytes, interface: int = _LAN, state: Verdict = Verdict.UNSEEN) -> Decision:
-        decision = self.engine.process(packet, self.now, Path(interface, _LAN + _WAN - interface), state)
+    def _decide(self, packet: bytes, path: Path = _UP, state: Verdict = Verdict.UNSEEN) -> Decision:
+        decision = self.engine.process(packet, self.now, path, state)
         assert isinstance(decision, Decision)
         assert decision.verdict is not Verdict.UNSEEN
         assert decision.reason in Reason
