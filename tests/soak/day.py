@@ -170,8 +170,10 @@ def _anonymous(pid: int) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="day", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--flows", type=int, default=1_000_000, help="in all (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, help="at most, all in all (default: %(default)s)")
     parser.add_argument("--mode", choices=("strict", "fast"), default="strict", help="(default: %(default)s)")
     asked = parser.parse_args()
+    deadline = time.monotonic() + asked.minutes * 60
     hours: list[Hour] = []
     with Ground() as ground:
         day = Day(ground, asked.mode)
@@ -179,6 +181,9 @@ def main() -> int:
             for number, start in enumerate(range(0, asked.flows, _HOUR)):
                 hours.append(day.hour(min(_HOUR, asked.flows - start), flush=number % _FLUSH == 0))
                 print(f"{number:3}  {hours[-1]}", flush=True)
+                if time.monotonic() > deadline:
+                    print("out of time")
+                    break
             counters, others = day.counters(), day.workers()[1] != day.steady
         finally:
             stop(day.running)
