@@ -100,9 +100,12 @@ def add(config: Config, name: str, source: str, form: str) -> None:
 
     Example: nfqdpi lists add ads https://lists.example/ads.txt
     """
+    from nfqdpi import assemble
     from nfqdpi.lists import entries
 
     is_url = source.lower().startswith(("http://", "https://"))
+    if "://" in source and not is_url:
+        fail(Exit.USAGE, f"{source}: a list comes from a file, or from an http or https URL")
     entry = {"name": name, **({"url": source} if is_url else {"path": str(Path(source).absolute())})}
     with _changing():
         config = entries.add(_config_path(), entry if form == "auto" else {**entry, "format": form})
@@ -110,6 +113,8 @@ def add(config: Config, name: str, source: str, form: str) -> None:
     results = _updated([one for one in config.list if one.name == name], config)
     for result in results:
         _tell(result)
+    if name not in assemble.lists(config):
+        click.echo(f'{name}: no [[rule]] names it yet: lists = ["{name}"] in one makes it count')
     _have_reloaded(config)
     sys.exit(Exit.NO if any(result.problem for result in results) else Exit.OK)
 

@@ -26,6 +26,7 @@ from nfqdpi.policy.zone import Zone
 _LOOKED_AT = 1 << 18  # bytes from which the format is told
 _LONGEST_LINE = 253  # of one that is read the short way; a name in it can then not be too long
 _LONGEST_READ = 1 << 16  # characters of a line that is looked at; a rule for a page's scripts can be some thousand long
+_MOST_WORDS = 10_000  # *word* of a list: each worker builds an automaton of them, 40 ms for so many, and judges nothing
 _LONGEST_SHOWN = 200  # characters of a refused line that are kept
 
 
@@ -121,7 +122,7 @@ def read(text: bytes, form: Format) -> Parsed:
             add(match[1].lower())
             add_line(number)
         elif len(line) > _LONGEST_READ:
-            parsed.refused.append(Refused(number, line[:_LONGEST_SHOWN], f"longer than {_LONGEST_READ} characters"))
+            _refuse(parsed, number, line, f"longer than {_LONGEST_READ} characters")
         elif line and line[0] not in comment:
             _odd(parsed, number, line, dialect)
     if form is Format.RPZ:
@@ -133,10 +134,19 @@ def _odd(parsed: Parsed, number: int, line: str, dialect: Dialect) -> None:
     try:
         for kind, name, exception in dialect(line):
             entries = (parsed.excepted if exception else parsed.blocked)[kind]
+            if kind is Kind.SUBSTRING and len(entries.names) >= _MOST_WORDS:
+                _refuse(parsed, number, line.strip(), f"more than {_MOST_WORDS} words")
+                return
             entries.names.append(name)
             entries.lines.append(number)
     except ValueError as error:
-        parsed.refused.append(Refused(number, line.strip()[:_LONGEST_SHOWN], str(error)))
+        _refuse(parsed, number, line.strip(), str(error))
+
+
+def _refuse(parsed: Parsed, number: int, line: str, why: str) -> None:
+    """What was no UTF-8 is replaced: nobody could write it down."""
+    told = (part.encode(errors="surrogateescape").decode(errors="replace") for part in (line[:_LONGEST_SHOWN], why))
+    parsed.refused.append(Refused(number, *told))
 
 
 def _refuse_outranked(parsed: Parsed) -> None:

@@ -110,10 +110,12 @@ def test_check_of_what_is_no_list(config: Path, text: str | None, code: int) -> 
 
 
 def test_what_others_write_is_escaped(config: Path) -> None:
-    """A line of a list does not reach the terminal raw."""
+    """A line of a list does not reach the terminal raw, whatever bytes it has."""
     file = config.parent / "names.txt"
-    file.write_text("a.example\n\x1b[31m.example\n")
+    file.write_bytes(b"a.example\n\x1b[31m.example\n\xff\n")
     assert "\x1b" not in call("check", file, "-c", config).stdout
+    [told] = rows(call("check", file, "--json", "-c", config))
+    assert len(told["refused"]) == 2  # type: ignore[arg-type]
 
 
 def test_add_and_rm(config: Path) -> None:
@@ -121,7 +123,8 @@ def test_add_and_rm(config: Path) -> None:
     own = config.parent / "conf.d" / "lists.toml"
     added = call("add", "more", config.parent / "ads.txt", "--format", "hosts", "-c", config)
     assert (added.exit_code, added.stdout.splitlines()) == (
-        0, [f"more: added to {own}", "more: new: 2 names (hosts), 1 lines refused"])
+        0, [f"more: added to {own}", "more: new: 2 names (hosts), 1 lines refused",
+            'more: no [[rule]] names it yet: lists = ["more"] in one makes it count'])
     assert tomllib.loads(own.read_text()) == {"list": [
         {"name": "more", "path": str(config.parent / "ads.txt"), "format": "hosts"}]}
     own.write_text(own.read_text() + "\n# by hand\n")
@@ -143,7 +146,8 @@ def test_a_wrong_change_changes_nothing(config: Path) -> None:
     for args, why in ((("add", "ads", "/x"), "another list is named 'ads'"), (("add", "a/b", "/x"), f"{own}:6"),
                       (("rm", "more"), f"{config.parent}/conf.d/z.toml:3: rule[1].lists: no list is named 'more'"),
                       (("rm", "ads"), f"{own} has no list named 'ads'"), (("add", "x", "/\udcff"), "not UTF-8"),
-                      (("add", "x", "/\x7f"), "would not be TOML")):
+                      (("add", "x", "/\x7f"), "would not be TOML"),
+                      (("add", "x", "ftp://lists.example/x"), "an http or https URL")):
         result = call(*args, "-c", config)
         assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
         assert own.read_text() == before

@@ -233,9 +233,21 @@ def test_what_is_no_list_has_no_format(text: bytes) -> None:
 
 
 def test_a_byte_that_is_not_text() -> None:
-    """Refuses its line, and no other."""
+    """Refuses its line, and no other; what is told of it is text all the same."""
     parsed = read(b"a.example\nb\xff.example\nc.example\n", Format.DOMAINS)
     assert (blocked(parsed), refused(parsed)) == (["=a.example", "=c.example"], [2])
+    for form, line in ((Format.DOMAINS, b"\xff"), (Format.ADBLOCK, b"||a.example^$\xff"),
+                       (Format.RPZ, b"a.example \xff \xff"), (Format.RPZ, b"\xff" * (1 << 17))):
+        [one] = read(line, form).refused
+        assert "\N{REPLACEMENT CHARACTER}" in (one.text + one.why).encode().decode()
+
+
+def test_more_words_than_an_automaton_is_made_of_in_time() -> None:
+    """Are refused line by line; names after them are read."""
+    words = "".join(f"*{n:x}word*\n" for n in range(10_002))
+    parsed = read(f"{words}a.example\n".encode(), Format.DOMAINS)
+    assert (len(parsed.blocked[Kind.SUBSTRING].names), refused(parsed)) == (10_000, [10_001, 10_002])
+    assert parsed.blocked[Kind.EXACT].names == ["a.example"]
 
 
 def test_a_line_without_end() -> None:
