@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nfqdpi.config.model import DomainList, Group, Rule, Schedule
 from nfqdpi.config.values import Duration
+from nfqdpi.policy.overrides import by_hand
 
 
 class SourceError(Exception):
@@ -47,10 +48,11 @@ class Draft:
         self.remarks.append(Remark(place, str(text), str(why), lost=False))
 
     def free_name(self, wanted: str) -> str:
-        """The name, or with a number behind it where another group, schedule or rule has it already."""
+        """The name, or with a number behind it where another group, schedule or rule has it already, or a change by
+        hand may have it."""
         taken = {table.name for tables in (self.groups, self.schedules, self.rules) for table in tables}
-        names = (wanted if n == 1 else f"{wanted} {n}" for n in range(1, len(taken) + 2))
-        return next(name for name in names if name not in taken)
+        names = (wanted if n == 1 else f"{wanted} {n}" for n in range(1, len(taken) + 3))
+        return next(name for name in names if name not in taken and not by_hand(name))
 
     def drop_unused_lists(self) -> None:
         """A list that no rule names would be fetched all the same."""

@@ -13,7 +13,7 @@ _SHORT_ARRAY = 4  # items that stand on one line
 
 def render(draft: Draft, header: str) -> str:
     """The file; ``header`` becomes its first comment. Keys that have their default are left out."""
-    lines = [f"# {line}" for line in header.splitlines()]
+    lines = [_comment(header).lstrip()]
     if draft.time_zone:
         lines += ["", "[policy]", f"time_zone = {_string(draft.time_zone)}"]
     for kind, tables in (("list", draft.lists), ("group", draft.groups), ("schedule", draft.schedules),
@@ -46,8 +46,9 @@ def _array(key: str, items: tuple[str, ...], comments: Mapping[str, str]) -> Ite
 
 
 def _string(text: str) -> str:
-    # A JSON string is a TOML basic string, but for DEL (TOML 1.0, String). The encoder takes no subclass of str.
-    return msgspec.json.encode(str(text)).decode().replace("\x7f", "\\u007f")
+    # A JSON string is a TOML basic string, but for DEL (TOML 1.0, String). The encoder takes no subclass of str, and no
+    # half of a surrogate pair, which JSON and YAML can escape.
+    return msgspec.json.encode(str(text).encode(errors="replace").decode()).decode().replace("\x7f", "\\u007f")
 
 
 def _comment(text: str) -> str:

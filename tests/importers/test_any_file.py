@@ -27,7 +27,7 @@ IMPORTERS: dict[str, Convert] = {
 
 words = st.sampled_from(["", "in", "out", "sfr_in", "drop", "allow", "a.example", "10.0.0.1", "aa:bb:cc:dd:ee:01",
                          "tube", "Local", "8h", "set", "map", "||x.example^", "https://x/1", "1",
-                         "\x00", "\U0001f600", "*"])
+                         "\x00", "\U0001f600", "*", "\ud800", "by hand 1"])
 values = st.recursive(st.none() | st.booleans() | st.integers(-2, 300) | st.floats() | words,
                       lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
                       max_leaves=6)

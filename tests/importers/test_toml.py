@@ -31,6 +31,23 @@ def test_what_is_written_is_read_back(names: list[str], comment: str) -> None:
         tuple(draft.lists), tuple(draft.groups), tuple(draft.schedules), tuple(draft.rules))
 
 
+def test_what_no_file_can_hold() -> None:
+    """Half of a surrogate pair, which JSON can escape and a file's name may have, is a question mark."""
+    draft = Draft()
+    draft.rules = [Rule("block", "x\ud800")]
+    assert render(draft, "From \udcff\x01\n[[rule]].") == """# From [[rule]].
+
+[[rule]]
+action = "block"
+name = "x?"
+"""
+
+
+def test_a_name_that_a_change_by_hand_may_have() -> None:
+    """Is none of a rule's."""
+    assert Draft().free_name("by hand 1") == "by hand 1 2"
+
+
 def test_a_file_for_people() -> None:
     """Defaults are left out, long arrays have an item on each line, comments stand beside what they are about."""
     draft = Draft()
