@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913  one for each option
         asking = _clients(client, mac, interface, assemble.known_clients(config))
         with busy("compiling the lists"), as_owner(Path(config.state.directory)):
             policy, used = assemble.current(config, now), assemble.used(config, now)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the second: of a time at the end of all time
         fail(Exit.USAGE, str(error))
     except PermissionError as error:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")

@@ -186,7 +186,8 @@ def test_a_list_that_is_missing_is_said(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("args", [("--client", "192.168.1.0/24"), ("--client", "nobody"), ("--mac", "192.168.1.1"),
-                                  ("--interface", "none0"), ("--at", "noon"), ("--at", "2026-02-30 12:00")])
+                                  ("--interface", "none0"), ("--at", "noon"), ("--at", "2026-02-30 12:00"),
+                                  ("--at", "9999-12-31"), ("--at", "0001-01-01")])
 def test_what_cannot_be_meant(fetched: Path, args: tuple[str, ...]) -> None:
     """A usage error."""
     assert explain(fetched, "x.example", *args).exit_code == 2
