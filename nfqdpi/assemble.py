@@ -15,8 +15,10 @@ from zoneinfo import ZoneInfo
 from nfqdpi import plugins
 from nfqdpi.config import Config
 from nfqdpi.config import model as keys
+from nfqdpi.core.classifier import DatagramClassifier
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
+from nfqdpi.core.judge import KnownNames
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lists.compile import look
 from nfqdpi.policy.clients import ClientGroup, client_names, member_of
@@ -137,12 +139,15 @@ def time_zone(config: Config) -> tzinfo:
         return UTC
 
 
-def engine(config: Config, by: Policy) -> Engine:
-    """A new engine with every installed classifier, governed ``by`` this policy. Raises plugins.PluginError."""
+def engine(config: Config, by: Policy, known: KnownNames | None = None) -> Engine:
+    """A new engine with every installed classifier, governed ``by`` this policy. ``known``: what clients were told, for
+    where answers of DNS are seen. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    return Engine(plugins.readers(config.plugin), by, config.exceptions, limits=limits,
-                  strict=inspect.mode == "strict", simulate=config.simulated)
+    readers = plugins.readers(config.plugin)
+    reads_dns = any(isinstance(one, DatagramClassifier) and one.both for one in readers)
+    return Engine(readers, by, config.exceptions, limits=limits, strict=inspect.mode == "strict",
+                  simulate=config.simulated, known=known if reads_dns else None)
 
 
 def _verdict(rule: keys.Rule) -> Verdict:

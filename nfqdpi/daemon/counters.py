@@ -28,6 +28,10 @@ COUNTERS = {
     "flows": "not a counter: flows held now, decided ones that linger included",
     "swap_us": "the longest that packets have waited for another policy to be taken",
     "evicted": "undecided flows that had to go for newer ones",
+    "names_learned": "names for addresses that answers of DNS have told clients",
+    "names_evicted": "of them, those that had to go for newer ones before their time",
+    "names_found": "flows and requests to an address that the client was told by DNS",
+    "names_missed": "others, while DNS is read",
     "latency_us": "from arrival to verdict, over all packets",
     **{bucket: f"packets judged {how}" for bucket, how in zip(LATENCY_BUCKETS, (
         *(f"within {most} us, and not within less" for most in LATENCIES), "later"), strict=True)},

@@ -14,9 +14,11 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from mmap import mmap
 from time import monotonic
 
 from nfqdpi.config import Config
+from nfqdpi.core.known import SIZE
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel
 from nfqdpi.daemon.makings import Makings
@@ -46,6 +48,7 @@ class Pool:
                  tell: Callable[[str, str, int], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
+        self._names = mmap(-1, SIZE)  # what clients were told outlives a worker
         self._number = 0  # of these makings
         self._lines = lines
         self._tell = tell
@@ -120,7 +123,7 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _become_worker(place, self._makings, theirs, patience=START if place.retired else 0.0)
+            _become_worker(place, self._makings, theirs, self._names, patience=START if place.retired else 0.0)
         theirs.close()
         place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
@@ -219,7 +222,7 @@ class Pool:
                     self._retire(place)
 
 
-def _become_worker(place: Place, makings: Makings, channel: socket.socket, *, patience: float) -> None:
+def _become_worker(place: Place, makings: Makings, channel: socket.socket, names: mmap, *, patience: float) -> None:
     """The child's whole life; does not return. ``patience``: seconds that another may keep the queue.
 
     Nothing of the supervisor's may be touched: its event loop lives on in the parent through shared descriptors, so
@@ -236,7 +239,7 @@ def _become_worker(place: Place, makings: Makings, channel: socket.socket, *, pa
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            Worker(place.number, makings, place.counters, channel, patience).run()
+            Worker(place.number, makings, place.counters, channel, names, patience=patience).run()
             status = 0
         except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
             channel.send(Kind.FAILED(str(error).encode() or type(error).__name__.encode()))

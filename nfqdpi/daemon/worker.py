@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import select
 import socket
+from mmap import mmap
 from time import monotonic, sleep, time
 
 import msgspec
 
 from nfqdpi import assemble
 from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
@@ -36,10 +38,13 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 class Worker:
     """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
-    us. ``patience``: seconds that the worker before us may still keep the queue."""
+    us. ``names``: the memory of a KnownTable, which all workers share. ``patience``: seconds that the worker before us
+    may still keep the queue."""
 
-    def __init__(self, number: int, makings: Makings, counters: Counters, channel: socket.socket,
-                 patience: float = 0.0) -> None:
+    def __init__(  # noqa: PLR0913  each is of another maker
+        self, number: int, makings: Makings, counters: Counters, channel: socket.socket, names: mmap,
+        *, patience: float = 0.0,
+    ) -> None:
         config = makings.config
         self._makings = makings
         self._policy = makings.policy(time())
@@ -56,7 +61,8 @@ class Worker:
         self._encoder = msgspec.json.Encoder()
         self._answerer = Answerer()
         self._resetter = Resetter()
-        self._engine = assemble.engine(config, self._policy)
+        self._known = KnownTable(names)
+        self._engine = assemble.engine(config, self._policy, self._known)
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
         deadline = monotonic() + patience
@@ -97,7 +103,10 @@ class Worker:
         self._flush()
         self._hear()
         self._counters["flows"] = len(self._engine.flows)
-        for name, count in (("faults", self._queue.faults), ("evicted", self._engine.flows.evicted)):
+        known = self._known
+        for name, count in (("faults", self._queue.faults), ("evicted", self._engine.flows.evicted),
+                            ("names_learned", known.learned), ("names_evicted", known.evicted),
+                            ("names_found", known.found), ("names_missed", known.missed)):
             self._counters[name] += count - self._counted.get(name, 0)
             self._counted[name] = count
 

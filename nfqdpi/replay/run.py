@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from mmap import mmap
 from os import fsencode
 from pathlib import Path
 from time import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from nfqdpi import assemble
 from nfqdpi.config import Config
+from nfqdpi.core.known import SIZE, KnownTable
 from nfqdpi.core.packet import Datagram, Unreadable, parse
 from nfqdpi.core.verdict import Reason
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
@@ -46,7 +48,8 @@ class Replay:
     def __init__(self, config: Config, *, show_all: bool = False) -> None:
         """``show_all``: also flows in which no protocol was recognised. Raises plugins.PluginError."""
         policy = assemble.current(config, time())  # once: it may have lists to compile
-        self._engine, self._mirror = assemble.engine(config, policy), assemble.engine(config, policy)
+        names = mmap(-1, SIZE)
+        self._engine, self._mirror = (assemble.engine(config, policy, KnownTable(names)) for _ in range(2))
         self._show_all = show_all
 
     def rows(self, path: Path, tally: Tally, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
