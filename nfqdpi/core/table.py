@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
@@ -12,7 +13,6 @@ from nfqdpi.core.verdict import Verdict
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
 _REMEMBERED = 8192  # addresses that lost a flow; about 0.5 MB
-_RANKING = 32  # evictions between two looks at which client is the heaviest
 
 
 class Held(Protocol):
@@ -42,15 +42,16 @@ class _Client(Generic[F]):
     __slots__ = ("flows", "weight")
 
     def __init__(self) -> None:
-        self.flows: dict[FlowKey, F] = {}
+        self.flows: OrderedDict[FlowKey, F] = OrderedDict()  # the first of a dict is behind all that have gone
         self.weight = 0
 
 
 class FlowTable(Generic[F]):
     """At most ``limit`` flows and ``limit`` times 2 KiB, but never less than 4 MiB.
 
-    Who goes first: accelerated flows, which only linger; then, of the client that holds most bytes, the least recently
-    used. So a client that floods the table evicts itself. A blocked flow stays as long as an undecided one: should its
+    Who goes first: accelerated flows, which only linger; then, of a client that holds more than half of what any other
+    does, the least recently used. So a client that floods the table evicts itself, and finding it costs the same
+    however many there are. A blocked flow stays as long as an undecided one: should its
     mark get lost, it is still known here.
 
     What goes, evicted or expired, keeps its mark in conntrack and may go on at any time (E7). Without its record it
@@ -69,13 +70,12 @@ class FlowTable(Generic[F]):
         self.memory_limit = max(limit * _AVERAGE_BYTES, _LEAST_MEMORY)
         self.memory = 0
         self.evicted = 0
-        self._clients: dict[bytes, _Client[F]] = {}
+        self._clients: OrderedDict[bytes, _Client[F]] = OrderedDict()
+        self._heavy: defaultdict[int, OrderedDict[bytes, _Client[F]]] = defaultdict(OrderedDict)  # by bits of weight
         self._count = 0  # flows of all clients
-        self._passed: dict[FlowKey, F] = {}  # accelerated ones
+        self._passed: OrderedDict[FlowKey, F] = OrderedDict()  # accelerated ones
         self._lost: set[bytes] = set()  # addresses with a flow that went undecided
         self._lost_more = False  # there are more such addresses than are remembered
-        self._heaviest: _Client[F] | None = None
-        self._ranked = 0
 
     def __len__(self) -> int:
         return self._count + len(self._passed)
@@ -101,16 +101,13 @@ class FlowTable(Generic[F]):
     def touch(self, flow: F, now: float) -> None:
         """A packet of an undecided flow: it is the last of its client's to go now."""
         flow.seen = now
-        flows = self._clients[flow.key.src].flows
-        flows[flow.key] = flows.pop(flow.key)
+        self._clients[flow.key.src].flows.move_to_end(flow.key)
 
     def weigh(self, flow: F) -> None:
         """Something of an undecided flow is on record, or no more: make room for it."""
-        client = self._clients[flow.key.src]
         grown = flow.memory - flow.weight
         flow.weight += grown
-        client.weight += grown
-        self.memory += grown
+        self._put_on(flow.key.src, self._clients[flow.key.src], grown)
         while self.memory > self.memory_limit and self._count > 1:
             self._evict()
 
@@ -130,8 +127,7 @@ class FlowTable(Generic[F]):
         client = self._clients.get(key.src)
         if client is not None and (flow := client.flows.pop(key, None)) is not None:
             self._count -= 1
-            self.memory -= flow.weight
-            client.weight -= flow.weight
+            self._put_on(key.src, client, -flow.weight)
             if not client.flows:
                 del self._clients[key.src]
 
@@ -145,16 +141,25 @@ class FlowTable(Generic[F]):
             client = self._clients[flow.key.src] = _Client()
         client.flows[flow.key] = flow
         flow.weight = flow.memory
-        client.weight += flow.weight
-        self.memory += flow.weight
+        self._put_on(flow.key.src, client, flow.weight)
         self._count += 1
+
+    def _put_on(self, source: bytes, client: _Client[F], weight: int) -> None:
+        """The client has become so much heavier."""
+        before, client.weight = client.weight.bit_length(), client.weight + weight
+        self.memory += weight
+        if client.weight.bit_length() != before:
+            self._heavy[before].pop(source, None)
+            if client.weight:
+                self._heavy[client.weight.bit_length()][source] = client
 
     def _evict(self) -> None:
         if self._passed:
-            del self._passed[next(iter(self._passed))]
+            self._passed.popitem(last=False)
             return
-        flow = next(iter(self._victim().flows.values()))
-        self._lose(flow)
+        heaviest = self._heavy[max(bits for bits, clients in self._heavy.items() if clients)]
+        client = next(iter(heaviest.values()))
+        self._lose(next(iter(client.flows.values())))
         self.evicted += 1
 
     def _lose(self, flow: F) -> None:
@@ -166,14 +171,6 @@ class FlowTable(Generic[F]):
         else:
             self._lost_more = True
 
-    def _victim(self) -> _Client[F]:
-        """The heaviest client, as of a few evictions ago: finding it costs a look at all of them."""
-        if self._heaviest is None or not self._heaviest.flows or self._ranked >= _RANKING:
-            self._heaviest = max(self._clients.values(), key=lambda client: client.weight)
-            self._ranked = 0
-        self._ranked += 1
-        return self._heaviest
-
     def _age(self, source: bytes, now: float) -> None:
         """Forget what has expired: among the accelerated, of this client, and of the one whose turn it is."""
         for flow in _older(self._passed, now - self.LINGER):
@@ -182,7 +179,7 @@ class FlowTable(Generic[F]):
             self._expire(self._clients[source], now)
         turn = next(iter(self._clients), None)
         if turn is not None:
-            self._clients[turn] = self._clients.pop(turn)
+            self._clients.move_to_end(turn)
             self._expire(self._clients[turn], now)
 
     def _expire(self, client: _Client[F], now: float) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +64,31 @@ def test_a_flood_evicts_itself() -> None:
     assert all(table.get(one.key) is one for one in modest)
     assert table.has_lost(flow(1).key.src)
     assert not table.has_lost(flow(2).key.src)
+
+
+@pytest.mark.parametrize("flows", [1, 8])
+def test_many_clients_make_nothing_dear(flows: int) -> None:
+    """What it takes to make room does not grow with the number of clients."""
+    assert _steps(clients=4096, flows=flows) < 2 * _steps(clients=64, flows=flows)
+
+
+def _steps(clients: int, flows: int) -> int:
+    """The calls, of Python's and of C's, that a hundred flows more take in a full table."""
+    table, steps = FlowTable[Flow](clients * flows), 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal steps
+        steps += event in ("call", "c_call")
+
+    for number in range(clients * flows):
+        table.open(flow(number % clients, port=number))
+    late = [flow(number, port=1 << 20) for number in range(1 << 20, (1 << 20) + 100)]
+    sys.setprofile(count)
+    for one in late:
+        table.open(one)
+    sys.setprofile(None)
+    assert table.evicted == 100
+    return steps
 
 
 def test_few_flows_with_much_on_record() -> None:
