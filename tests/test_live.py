@@ -12,6 +12,7 @@ from nfqdpi.core.decision import Client, Judgement, Outcome
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.events import event
+from nfqdpi.daemon.limits import counted
 from nfqdpi.daemon.live import Now, judged
 from nfqdpi.daemon.record import Decided, Record
 from nfqdpi.kernel import passage
@@ -22,6 +23,8 @@ CLIENT = Client(socket.inet_aton("192.0.2.2"), bytes.fromhex("020000000001"), 0)
 ACCELERATE, BLOCK, SILENT = Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT
 BAD = Policy((Rule("bad", BLOCK, (Pattern.parse("bad.example"),)),))
 NIGHT = Policy((Rule("night", BLOCK),))
+QUIC = Policy((Rule("quic", BLOCK, protocols=frozenset(("quic",))),))
+TLS = Policy((Rule("tls", BLOCK, protocols=frozenset(("tls",))),))
 PAUSE = Policy((Rule("by hand 1", ACCELERATE),), BLOCK)
 
 
@@ -73,6 +76,8 @@ def test_the_oldest_goes_first() -> None:
     ((), ACCELERATE, Reason.MIDSTREAM, NIGHT, Now(BLOCK, "night")),
     ((), ACCELERATE, Reason.MIDSTREAM, Policy((), BLOCK), Now(ACCELERATE, None)),
     (("a.example",), BLOCK, Reason.MALFORMED, PAUSE, Now(BLOCK, None)),
+    (("a.example",), BLOCK, Reason.RULE, TLS, Now(BLOCK, "tls")),
+    (("a.example",), ACCELERATE, Reason.DEFAULT, QUIC, Now(ACCELERATE, None)),
 ])
 def test_a_flow_is_judged_as_the_engine_would(names: tuple[str, ...], verdict: Verdict, reason: Reason, policy: Policy,
                                               now: Now) -> None:
@@ -80,3 +85,12 @@ def test_a_flow_is_judged_as_the_engine_would(names: tuple[str, ...], verdict: V
     decided = Decided(names, "tls", CLIENT, verdict, reason, None, verdict)
     policy.set_time(0.0)
     assert judged(decided, policy, Config().exceptions) == now
+
+
+@pytest.mark.parametrize(("protocol", "rules"), [("tls", {"an hour"}), ("quic", set())])
+def test_a_limit_counts_what_its_rule_is_for(protocol: str, rules: set[str]) -> None:
+    """A rule for one protocol does not count the time of others."""
+    policy = Policy((Rule("an hour", BLOCK, limit=3600.0, protocols=frozenset(("tls",))),))
+    policy.set_time(0.0)
+    decided = Decided(("a.example",), protocol, CLIENT, ACCELERATE, Reason.DEFAULT, None, ACCELERATE)
+    assert counted(decided, policy) == rules

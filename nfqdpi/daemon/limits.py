@@ -84,4 +84,5 @@ class Clock:
 
 def counted(decided: Decided, policy: Policy) -> set[str]:
     """The rules on whose limits a flow's time counts."""
-    return {rule.name for name in decided.names or (None,) for rule in policy.uses(name, decided.client)}
+    return {rule.name for name in decided.names or (None,)
+            for rule in policy.uses(name, decided.client, decided.protocol)}

@@ -129,7 +129,7 @@ class LiveFlows:
 
 def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Now:
     """What the policy says now of a flow that was decided: as the engine would, asked for its names."""
-    rulings = [policy.decide(name, decided.client) for name in decided.names or (None,)]
+    rulings = [policy.decide(name, decided.client, decided.protocol) for name in decided.names or (None,)]
     ruling = next((ruling for ruling in rulings if ruling.verdict.blocks), rulings[0])
     if decided.reason in _BY_POLICY:
         return Now(ruling.verdict, ruling.rule)
