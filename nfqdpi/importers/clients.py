@@ -29,7 +29,7 @@ class Identity(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Identity:
         """From an address, a CIDR, a MAC address, a host name, or ":eth0". Raises InexpressibleError."""
-        if text.startswith(":") and re.fullmatch(r"[A-Za-z0-9_.@-]{1,15}", text[1:]):
+        if text.startswith(":") and re.fullmatch(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,14}", text[1:]):
             return cls(_INTERFACE, interface=text[1:])
         try:
             network = ip_network(text, strict=False)

@@ -196,6 +196,24 @@ def test_every_form_of_export_says_the_same(write: Any, file: str, others: list[
     assert [remark.place for remark in draft.remarks if "settings of Pi-hole" in remark.why] == others
 
 
+def test_a_zip_of_a_database_in_wal_mode(tmp_path: Path) -> None:
+    """Somebody else's zip of a gravity.db as it lay there."""
+    database(HOUSEHOLD, gravity := tmp_path / "gravity.db")
+    with closing(sqlite3.connect(gravity)) as file:
+        file.execute("PRAGMA journal_mode = WAL")
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.write(gravity, "etc/pihole/gravity.db")
+    assert config_of(pihole.convert(tmp_path / "export.zip")) == config_of(convert(HOUSEHOLD))
+
+
+def test_an_interface_that_our_rules_cannot_name_is_lost_alone() -> None:
+    """One that begins with a hyphen: all else is carried over."""
+    tables = HOUSEHOLD | {"client": [*HOUSEHOLD["client"], {"id": 77, "ip": ":-x", "comment": ""}]}
+    draft = convert(tables)
+    assert config_of(draft) == config_of(convert(HOUSEHOLD))
+    assert any(remark.place == "client id 77" and remark.lost for remark in draft.remarks)
+
+
 def test_a_household() -> None:
     """Groups of clients in the order of exactness, comments beside what they are about, and each loss named."""
     draft = convert(HOUSEHOLD)
