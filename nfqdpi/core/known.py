@@ -14,18 +14,20 @@ from __future__ import annotations
 from math import inf
 from mmap import mmap
 from struct import Struct
+from typing import Final
 
 from nfqdpi.core.classifier import Known
 
-STAGES = 4  # and so many names of a pair are known at once
-IDLE = 100.0  # s without a flow after which a pair is forgotten
-LEAST = 10.0  # s that an answer counts, whatever its TTL: the flow that it was asked for comes within seconds
-_LONGEST = 253  # bytes of a name (RFC 1035, 2.3.4)
-_CELL = Struct(f"=QdddQB{_LONGEST}s")  # tag; when it was used last, until when it counts, when told; checksum; name
-_TIMES = Struct("=dd")
-_WORDS = (_CELL.size + 7) // 8  # from one cell to the next
-_USED, _UNTIL = 1, 2  # as words of a cell, which are aligned; the tag is the first
-_MASK = (1 << 64) - 1
+STAGES: Final = 4  # and so many names of a pair are known at once
+IDLE: Final = 100.0  # s without a flow after which a pair is forgotten
+LEAST: Final = 10.0  # s that an answer counts, whatever its TTL: the flow that it was asked for comes within seconds
+_LONGEST: Final = 253  # bytes of a name (RFC 1035, 2.3.4)
+_CELL: Final = Struct(f"=QdddQB{_LONGEST}s")  # tag; when it was used last, until when it counts, when told; checksum; name
+_TIMES: Final = Struct("=dd")
+_WORDS: Final = (_CELL.size + 7) // 8  # from one cell to the next
+_USED: Final = 1  # as words of a cell, which are aligned; the tag is the first
+_UNTIL: Final = 2
+_MASK: Final = (1 << 64) - 1
 
 SIZE = 8192 * STAGES * _WORDS * 8  # bytes; what was never written costs no memory
 
