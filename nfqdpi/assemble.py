@@ -139,12 +139,14 @@ def time_zone(config: Config) -> tzinfo:
         return UTC
 
 
-def engine(config: Config, by: Policy, known: KnownNames | None = None) -> Engine:
-    """A new engine with every installed classifier, governed ``by`` this policy. ``known``: what clients were told, for
-    where answers of DNS are seen. Raises plugins.PluginError."""
+def engine(config: Config, by: Policy, known: KnownNames | None = None,
+           readers: Sequence[plugins.Reader] | None = None) -> Engine:
+    """A new engine with these classifiers, or else with those of the plugins that are enabled, governed ``by`` this
+    policy. ``known``: what clients were told, for where answers of DNS are seen. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
-    readers = plugins.readers(config.plugin)
+    if readers is None:
+        readers = plugins.readers(config.plugin)
     reads_dns = any(isinstance(one, DatagramClassifier) and one.both for one in readers)
     return Engine(readers, by, config.exceptions, limits=limits, strict=inspect.mode == "strict",
                   simulate=config.simulated, known=known if reads_dns else None)

@@ -1,89 +1,19 @@
-"""Nouns for tests: hellos, requests and packets, put together by hand so that no parser of ours checks itself."""
+"""Nouns for tests: what authors of plugins have too, and what only we need."""
 
 from __future__ import annotations
 
 import ssl
-import struct
-from collections.abc import Iterable
-from ipaddress import ip_address
 
 from hypothesis import HealthCheck, settings
+
+from nfqdpi.testing.http import *  # noqa: F403
+from nfqdpi.testing.packets import *  # noqa: F403
+from nfqdpi.testing.tls import *  # noqa: F403
 
 # The same examples in every run: a failure here is about the change at hand. 10 000 examples by hand find new ones.
 settings.register_profile("pure", deadline=None, derandomize=True, max_examples=60, print_blob=True,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pure")
-
-FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-GREASE = 0x0A0A  # RFC 8701
-RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")  # RFC 8446, 4.1.3
-
-CLIENT, SERVER = "10.0.0.2", "10.0.1.2"
-CLIENT6, SERVER6 = "fd00::2", "fd00:1::2"
-
-
-# --- TLS ---
-
-
-def vector(size: int, body: bytes) -> bytes:
-    """A body behind its length in ``size`` bytes (RFC 8446, 3.4)."""
-    return len(body).to_bytes(size, "big") + body
-
-
-def record(body: bytes, kind: int = 22, version: int = 0x0301) -> bytes:
-    """A TLS record (RFC 8446, 5.1)."""
-    return struct.pack("!BH", kind, version) + vector(2, body)
-
-
-def records(message: bytes, size: int) -> bytes:
-    """A message in records of at most ``size`` bytes."""
-    return b"".join(record(message[n : n + size]) for n in range(0, len(message), size))
-
-
-def handshake(kind: int, body: bytes) -> bytes:
-    """A handshake message (RFC 8446, 4)."""
-    return bytes((kind,)) + vector(3, body)
-
-
-def extension(kind: int, data: bytes = b"") -> bytes:
-    """An extension of a hello (RFC 8446, 4.2)."""
-    return struct.pack("!H", kind) + vector(2, data)
-
-
-def server_name(*names: bytes, kind: int = 0) -> bytes:
-    """A server_name extension (RFC 6066, 3)."""
-    return extension(0, vector(2, b"".join(bytes((kind,)) + vector(2, name) for name in names)))
-
-
-def alpn(*names: bytes) -> bytes:
-    """An application_layer_protocol_negotiation extension (RFC 7301, 3.1)."""
-    return extension(16, vector(2, b"".join(vector(1, name) for name in names)))
-
-
-def hello_message(*extensions: bytes, version: int = 0x0303, session: bytes = bytes(32)) -> bytes:
-    """A ClientHello message with these extensions; without any, the field is left out (RFC 5246, 7.4.1.2)."""
-    body = (struct.pack("!H", version) + bytes(range(32)) + vector(1, session)
-            + vector(2, struct.pack("!4H", GREASE, 0x1301, 0x1302, 0xC02F)) + vector(1, b"\0"))
-    return handshake(1, body + vector(2, b"".join(extensions)) if extensions else body)
-
-
-def hello(name: str | None, *extra: bytes, quantum: bool = False) -> bytes:
-    """A browser's ClientHello in one record: GREASE, ALPN, TLS 1.3 and the name. ``quantum``: X25519MLKEM768 too,
-    1.9 kB in all."""
-    groups = struct.pack("!3H", GREASE, 0x11EC, 0x001D)
-    share = struct.pack("!H", 0x11EC) + vector(2, bytes(1216)) if quantum else b""
-    share += struct.pack("!H", 0x001D) + vector(2, bytes(32))
-    return record(hello_message(
-        extension(GREASE),
-        *(() if name is None else (server_name(name.encode()),)),
-        extension(10, vector(2, groups)),
-        alpn(b"h2", b"http/1.1"),
-        extension(43, vector(1, struct.pack("!3H", GREASE, 0x0304, 0x0303))),
-        extension(51, vector(2, share)),
-        *((extension(0xFE0D, bytes(470)),) if quantum else ()),  # encrypted_client_hello, as GREASE
-        *extra,
-        extension(GREASE + 0x1010, b"\0"),
-    ))
 
 
 def real_hello(name: str | None) -> bytes:
@@ -96,59 +26,3 @@ def real_hello(name: str | None) -> bytes:
     except ssl.SSLWantReadError:
         return outgoing.read()
     raise AssertionError("a handshake without a server")
-
-
-def server_hello(random: bytes = bytes(32), *, padding: int = 0) -> bytes:
-    """A ServerHello's record; ``random`` RETRY: a HelloRetryRequest (RFC 8446, 4.1.3); ``padding`` bytes of another
-    message follow in the record."""
-    body = b"\x03\x03" + random + vector(1, b"") + b"\x13\x01" + b"\0" + vector(2, extension(43, b"\x03\x04"))
-    return record(handshake(2, body) + bytes(padding), version=0x0303)
-
-
-CHANGE_CIPHER_SPEC = record(b"\x01", kind=20, version=0x0303)
-
-
-# --- HTTP ---
-
-
-def request(host: str | None, *fields: str, method: str = "GET", target: str = "/", version: str = "1.1",
-            eol: str = "\r\n") -> bytes:
-    """A request's head (RFC 9112, 3)."""
-    lines = [f"{method} {target} HTTP/{version}", *(() if host is None else (f"Host: {host}",)), *fields, "", ""]
-    return eol.join(lines).encode("latin-1")
-
-
-def response(status: str = "200 OK", *fields: str) -> bytes:
-    """A response's head (RFC 9112, 4)."""
-    return "\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode()
-
-
-# --- packets ---
-
-
-def ip(proto: int, body: bytes, src: str = CLIENT, dst: str = SERVER, *, options: bytes = b"", fragment: int = 0,
-       chain: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    """A packet of the addresses' IP version around a transport's ``proto`` and ``body``. ``options`` and ``fragment``
-    are IPv4's (RFC 791, 3.1), ``chain`` the IPv6 extension headers as (number, header without its first byte)."""
-    source, target = ip_address(src), ip_address(dst)
-    if source.version == 4:
-        size = 20 + len(options)
-        head = struct.pack("!BBHHHBBH", 0x40 | size // 4, 0, size + len(body), 1, fragment, 64, proto, 0)
-        return head + source.packed + target.packed + options + body
-    numbers = [number for number, _ in chain] + [proto]
-    extensions = b"".join(bytes((following,)) + rest for following, (_, rest) in zip(numbers[1:], chain, strict=True))
-    head = struct.pack("!IHBB", 6 << 28, len(extensions) + len(body), numbers[0], 64)
-    return head + source.packed + target.packed + extensions + body
-
-
-def tcp(payload: bytes = b"", *, seq: int = 0, ack: int = 0, flags: int = ACK | PSH, sport: int = 40000,
-        dport: int = 443, options: bytes = b"") -> bytes:
-    """A TCP segment (RFC 9293, 3.1) without a checksum: conntrack has checked it before anybody sees the packet."""
-    offset = (20 + len(options)) // 4 << 4
-    return struct.pack("!HHIIBBHHH", sport, dport, seq % (1 << 32), ack % (1 << 32), offset, flags, 65535, 0,
-                       0) + options + payload
-
-
-def udp(payload: bytes = b"", *, sport: int = 40000, dport: int = 443, length: int | None = None) -> bytes:
-    """A UDP datagram (RFC 768)."""
-    return struct.pack("!HHHH", sport, dport, 8 + len(payload) if length is None else length, 0) + payload

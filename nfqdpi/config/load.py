@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -42,11 +42,14 @@ def load(path: Path, *, required: bool = True) -> Config:
     reading.add(path, required=required)
     for extra in reading.parts(path.parent / "conf.d"):
         reading.add(extra)
-    config: Config = reading.struct(Config, reading.merged, ())
-    reading.cross_check(config)
-    if reading.problems:
-        raise ConfigError(reading.problems)
-    return config
+    return reading.config()
+
+
+def of_table(table: Mapping[str, Any]) -> Config:
+    """What a table says that is written as the file is. Raises ConfigError."""
+    reading = _Reading()
+    reading.merged = dict(table)
+    return reading.config()
 
 
 class _Reading:
@@ -56,6 +59,14 @@ class _Reading:
         self.merged: dict[str, Any] = {}
         self.origin: dict[KeyPath, str] = {}
         self.problems: list[str] = []
+
+    def config(self) -> Config:
+        """What the tables say. Raises ConfigError."""
+        config: Config = self.struct(Config, self.merged, ())
+        self.cross_check(config)
+        if self.problems:
+            raise ConfigError(self.problems)
+        return config
 
     def parts(self, folder: Path) -> list[Path]:
         """Its files, in the order in which they are read."""
@@ -111,7 +122,7 @@ class _Reading:
     def problem(self, path: KeyPath, reason: str) -> None:
         where = next((self.origin[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.origin), "")
         name = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-        self.problems.append(f"{where}: {name}: {reason}")
+        self.problems.append(f"{where}: " * bool(where) + f"{name}: {reason}")
 
     def struct(self, kind: Any, table: object, path: KeyPath) -> Any:
         """The struct, made of what has no problem; _INVALID where a required key has one."""

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Glimpse
 from nfqdpi.plugins.quic_packet import initial_keys, initials
+from nfqdpi.testing.quic import DCID, V1, V2, crypto, initial, varint
 from tests.builders import hello
 from tests.differential.tls_peers import aioquic
 from tests.fuzz.quic import said
-from tests.plugins.quic_wire import DCID, V1, V2, crypto, initial, varint
 
 _ADDRESS = ("192.0.2.1", 443)
 _V1, _V2 = QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from nfqdpi.core.classifier import Answer, Classification, Classify, Glimpse
 from nfqdpi.plugins.quic import read
-from tests.plugins.quic_wire import V1, V2, initial
+from nfqdpi.testing.quic import V1, V2, initial
 
 
 def said(datagrams: Iterable[bytes]) -> list[Answer]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nfqdpi.testing.capture import ether, pcap
+from nfqdpi.testing.flows import Talk
+from nfqdpi.testing.quic import ACK, CLOSE, PING, crypto, initial, long_packet
 from tests.builders import (
     CHANGE_CIPHER_SPEC,
     CLIENT6,
@@ -29,8 +32,7 @@ from tests.fuzz.script import written
 from tests.fuzz.world import FIRST, PORTS, TEXTS, Answer, Forge, Send
 from tests.plugins import dns_wire
 from tests.plugins.dns_wire import ASKED, resource, service
-from tests.plugins.quic_wire import ACK, CLOSE, PING, crypto, initial, long_packet
-from tests.replay.files import Talk, ether, pcap, pcapng
+from tests.replay.files import pcapng
 
 _NAME = "blocked.example"
 _BODY = b"5\r\nhello\r\na;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"

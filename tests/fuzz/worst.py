@@ -17,6 +17,7 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import dns_answer, http, quic, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.replay.fragments import Fragments
+from nfqdpi.testing.quic import crypto, initial, varint
 from tests.builders import (
     ACK,
     CHANGE_CIPHER_SPEC,
@@ -42,7 +43,6 @@ from tests.fuzz.quic import said
 from tests.fuzz.units import confirm, then, unit
 from tests.plugins import dns_wire
 from tests.plugins.dns_wire import ASKED, resource, service
-from tests.plugins.quic_wire import crypto, initial, varint
 
 _CHUNKED = request(ALLOWED, "Transfer-Encoding: chunked", method="POST")
 _SEGMENT = 1400  # bytes

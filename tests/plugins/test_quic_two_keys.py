@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from nfqdpi.core.classifier import Classification
 from nfqdpi.plugins.quic_packet import Initial, Keys, initial_keys, initials
+from nfqdpi.testing.quic import DCID, crypto, initial, long_packet
 from tests.builders import hello
 from tests.fuzz.quic import said
-from tests.plugins.quic_wire import DCID, crypto, initial, long_packet
 
 _CHOSEN = b"server's"
 _BLOCKS = 2  # of ciphertext; the second is what is reckoned

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scapy.utils import RawPcapWriter
 
 from nfqdpi.replay.captures import BrokenCaptureError, Capture, Frame
-from tests.replay.files import block, enhanced, interface, pcap, pcapng, section
+from nfqdpi.testing.capture import pcap
+from tests.replay.files import block, enhanced, interface, pcapng, section
 
 _FRAMES = [b"first frame", b"the second", b"x" * 70, b""]
 _WHOLE = {

@@ -22,8 +22,10 @@ from nfqdpi import assemble, plugins
 from nfqdpi.config.model import Config, State
 from nfqdpi.core.classifier import Classifier, Pending
 from nfqdpi.replay.jobs import Output, Settings, replay
+from nfqdpi.testing.capture import ether, pcap
+from nfqdpi.testing.flows import Talk
 from tests.builders import hello, request
-from tests.replay.files import Talk, ether, pcap, pcapng, replayed
+from tests.replay.files import pcapng, replayed
 
 
 def _replay(*arguments: str | Path, cwd: Path | None = None) -> tuple[int, list[dict[str, Any]], str]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from nfqdpi.config import Config
+from nfqdpi.testing.flows import Talk
 from tests.builders import (
     ACK,
     CLIENT6,
@@ -27,7 +28,7 @@ from tests.builders import (
     server_hello,
     tcp,
 )
-from tests.replay.files import Talk, names, rows_of
+from tests.replay.files import names, rows_of
 
 _STRICT, _FAST = Config(), msgspec.convert({"inspect": {"mode": "fast"}}, Config, strict=False)
 

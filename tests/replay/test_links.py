@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.replay.links import ip_packet
+from nfqdpi.testing.capture import ether
 from tests.builders import CLIENT6, SERVER6, ip, tcp
-from tests.replay.files import ether
 
 _V4 = ip(6, tcp(b"payload"))
 _V6 = ip(6, tcp(b"payload"), CLIENT6, SERVER6)

@@ -1,4 +1,4 @@
-"""QUIC datagrams of a client, sealed by hand so that no reader of ours checks itself."""
+"""QUIC datagrams of a client, sealed by hand so that no reader checks itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from tests.builders import vector
+from nfqdpi.testing.tls import alpn, extension, hello_message, server_name, vector
 
 V1, V2, DRAFT29 = 1, 0x6B3343CF, 0xFF00001D
 DCID = bytes.fromhex("8394c8f03e515708")  # the one of the RFCs' examples
@@ -77,3 +77,10 @@ def flight(message: bytes, cuts: Iterable[int] = (), **how: bytes | int) -> list
     bounds = [0, *sorted(cuts), len(message)]
     return [initial(crypto(message[start:end], start), number=number, **how)  # type: ignore[arg-type]
             for number, (start, end) in enumerate(pairwise(bounds))]
+
+
+def quic_initial(name: str | None, **how: bytes | int) -> bytes:
+    """A client's first datagram: an Initial with the whole ClientHello of HTTP/3."""
+    names = () if name is None else (server_name(name.encode()),)
+    hello = hello_message(*names, alpn(b"h3"), extension(43, b"\x02\x03\x04"), extension(57), session=b"")
+    return initial(crypto(hello), **how)  # type: ignore[arg-type]

@@ -1,0 +1,96 @@
+"""What an engine makes of the packets of whole flows, as on a gateway: it gets what the kernel's rules would queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nfqdpi import assemble
+from nfqdpi.config import of_table
+from nfqdpi.core.decision import Action
+from nfqdpi.core.engine import Engine
+from nfqdpi.core.packet import Datagram, FlowKey, Segment, parse
+from nfqdpi.plugins import Reader
+from nfqdpi.replay.entry import Entry
+from nfqdpi.replay.gate import Gate
+
+_STEP = 0.001  # s from packet to packet
+
+Table = Mapping[str, Any]  # of TOML, written as in the configuration
+
+
+class Seen(NamedTuple):
+    """A flow as ``nfqdpi replay`` tells it. ``proto`` is "" where no classifier knew it, ``name`` the first of its
+    ``names``, "" where it has none, ``rule`` "" where none spoke."""
+
+    proto: str
+    name: str
+    verdict: str
+    reason: str
+    rule: str
+    names: tuple[str, ...]
+    attributes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, entry: Entry) -> Seen:
+        row, told = entry.row(""), entry.told
+        found = told.classification if told is not None else None
+        names, attributes = ((), {}) if found is None else (found.names, found.attributes)
+        return cls(row["proto"] or "", row["name"] or "", row["verdict"], row["reason"], row["rule"] or "", names,
+                   attributes)
+
+
+def engine(*readers: Reader, rules: Sequence[Table] = (), settings: Table | None = None) -> Engine:
+    """An engine with these classifiers, or, where none is given, with those of all enabled plugins. ``settings``: a
+    table as the configuration is one; ``rules``: its [[rule]] tables. Raises ConfigError, plugins.PluginError."""
+    config = of_table({**(settings or {}), **({"rule": list(rules)} if rules else {})})
+    return assemble.engine(config, assemble.policy(config), readers=readers or None)
+
+
+def verdicts(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),
+             settings: Table | None = None) -> list[Seen]:
+    """What becomes of each flow, in the order in which they begin. Raises what a classifier raises."""
+    by, mirror = (engine(*readers, rules=rules, settings=settings) for _ in range(2))
+    ended: list[Entry] = []
+    gate = Gate(by, mirror, ended.append)
+    datagrams: dict[FlowKey, Entry] = {}
+    for number, packet in enumerate(packets):
+        match parse(packet):
+            case Segment() as segment:
+                gate.pass_by(packet, segment, number * _STEP)
+            case Datagram(key):
+                _datagram(by, datagrams, packet, key, number * _STEP)
+    gate.close()
+    if gate.failed:
+        raise AssertionError(f"{gate.failed} packets could not be judged: {gate.failure}")
+    return [Seen.of(entry) for entry in (*ended, *datagrams.values())]
+
+
+def verdict_of(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),
+               settings: Table | None = None) -> Seen:
+    """What becomes of the one flow that the packets are."""
+    seen = verdicts(packets, *readers, rules=rules, settings=settings)
+    assert len(seen) == 1, f"{len(seen)} flows"
+    return seen[0]
+
+
+def assert_verdict(packets: Iterable[bytes], verdict: str, *readers: Reader, name: str | None = None,
+                   rules: Sequence[Table] = (), settings: Table | None = None) -> Seen:
+    """The flow comes to this verdict, and, where one is given, by this name; what was seen of it."""
+    seen = verdict_of(packets, *readers, rules=rules, settings=settings)
+    assert seen.verdict == verdict, f"{seen.verdict} ({seen.reason}), not {verdict}: {seen}"
+    assert name in (None, seen.name), f"the name {seen.name!r}, not {name!r}: {seen}"
+    return seen
+
+
+def _datagram(by: Engine, flows: dict[FlowKey, Entry], packet: bytes, key: FlowKey, now: float) -> None:
+    """One datagram through the engine; the first of a flow is its client's."""
+    entry = flows.get(key) or flows.get(key.reversed()) or Entry(len(flows), key, None, sided=True)
+    flows.setdefault(entry.key, entry)
+    if entry.mark.blocks:
+        return
+    decision = by.process(packet, now, state=entry.mark)
+    if decision.action is Action.MARK:
+        entry.mark = decision.verdict
+    for judgement in decision.judgements:
+        entry.tell(judgement)
