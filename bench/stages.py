@@ -63,7 +63,8 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     prefixes = [[b"".join(segment.payload for segment in own[: n + 1]) for n in range(len(own))] for own in units]
     names = [name for told in judgements[:_FLOWS] if told.classification for name in told.classification.names]
     clients = [Client(own[0].key.src, _PATH.sender[:6], _PATH.entered) for own in units]
-    readers = [one.bounded for one in plugins.readers({}) if isinstance(one, Classifier)]
+    every = (one for offered in plugins.readers({}).values() for one in offered)
+    readers = [one.bounded for one in every if isinstance(one, Classifier)]
     policy = judge.judge.policy
     policy.decide(names[0], clients[0])
     field, encode = MarkField(), msgspec.json.Encoder().encode

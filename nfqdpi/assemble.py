@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from nfqdpi import plugins
 from nfqdpi.config import Config
 from nfqdpi.config import model as keys
-from nfqdpi.core.classifier import DatagramClassifier
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.judge import KnownNames
@@ -140,16 +139,15 @@ def time_zone(config: Config) -> tzinfo:
 
 
 def engine(config: Config, by: Policy, known: KnownNames | None = None,
-           readers: Sequence[plugins.Reader] | None = None) -> Engine:
+           readers: Iterable[plugins.Reader] | None = None) -> Engine:
     """A new engine with these classifiers, or else with those of the plugins that are enabled, governed ``by`` this
-    policy. ``known``: what clients were told, for where answers of DNS are seen. Raises plugins.PluginError."""
+    policy. ``known``: what clients were told by DNS. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
     if readers is None:
-        readers = plugins.readers(config.plugin)
-    reads_dns = any(isinstance(one, DatagramClassifier) and one.both for one in readers)
+        readers = (one for offered in plugins.readers(config.plugin).values() for one in offered)
     return Engine(readers, by, config.exceptions, limits=limits, strict=inspect.mode == "strict",
-                  simulate=config.simulated, known=known if reads_dns else None)
+                  simulate=config.simulated, known=known)
 
 
 def _verdict(rule: keys.Rule) -> Verdict:

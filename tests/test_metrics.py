@@ -36,7 +36,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
                "packets": 3}]
     return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers, "degraded": ["a"],
                      "troubles": ["b", "c"]},
-                    {"queues": pages, "total": total, "kernel": kernel}, tallies)
+                    {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2}}, tallies)
 
 
 def test_the_text_is_prometheus_own() -> None:

@@ -222,6 +222,10 @@ class DatagramClassifier:
     both: bool = False
 
 
+class Overrun(BaseException):
+    """Raised in a plugin that takes too long. No Exception: a plugin must not take it for one of its own."""
+
+
 INTERFACE = 1  # of this file's: the number grows when plugins that were made for it would no longer do
 
 

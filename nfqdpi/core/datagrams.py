@@ -80,6 +80,11 @@ class Datagrams:
         self._judge = judge
         self._limits = limits
         self._strict = strict
+        self.use(classifiers)
+
+    def use(self, classifiers: Iterable[DatagramClassifier], *, lacking: bool = False) -> None:
+        """From the next flow on these read; ``lacking``: as the engine has it."""
+        self._strange = Reason.PLUGIN_ERROR if lacking else Reason.UNKNOWN_PROTOCOL
         self._readers: dict[int, tuple[ReadDatagram, ...]] = {}
         self._both: set[int] = set()
         for classifier in classifiers:
@@ -94,7 +99,7 @@ class Datagrams:
         if key.sport in self._both and key.dport not in self._both:
             return self._answer(packet, now)
         if key.dport not in self._readers:
-            return self._alone(key, Client(key.src, path.sender[:6], path.entered), Reason.UNKNOWN_PROTOCOL, now)
+            return self._alone(key, Client(key.src, path.sender[:6], path.entered), self._strange, now)
         flow = self.flows.get(key)
         if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN:
             flow = None  # conntrack has forgotten it: this one is new
@@ -197,7 +202,7 @@ class Datagrams:
         for read in self._readers[key.dport]:
             if isinstance(found := read(packet.payload), Message):
                 return self._message(flow, found, packet, now)
-        return self._alone(packet.key, flow.client, Reason.UNKNOWN_PROTOCOL, now)
+        return self._alone(packet.key, flow.client, self._strange, now)
 
     def _message(self, flow: DatagramFlow, message: Message, packet: Datagram, now: float) -> Decision:
         """A question or an answer; the flow stays undecided."""

@@ -52,19 +52,14 @@ class Engine:
         exceptions: Mapping[Reason, Verdict], *, limits: Limits | None = None, strict: bool = True,
         simulate: Reason | None = None, known: KnownNames | None = None,
     ) -> None:
-        self.judge = Judge(policy, exceptions, known)
+        self.judge = Judge(policy, exceptions)
+        self._known = known
         self.strict = strict
         self.limits = limits or Limits()
         self.flows: FlowTable[Flow] = FlowTable(self.limits.max_flows)
-        classifiers = tuple(classifiers)
-        self.datagrams = Datagrams((c for c in classifiers if isinstance(c, DatagramClassifier)), self.judge,
-                                   self.limits, strict=strict)
+        self.datagrams = Datagrams((), self.judge, self.limits, strict=strict)
         self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
-        streams = [c for c in classifiers if isinstance(c, Classifier)]
-        self._readers = tuple(c.bounded for c in streams if c.elsewhere)
-        self._readers_on = {  # what is asked about flows to ports that are some classifier's own
-            port: tuple(c.bounded for c in streams if c.elsewhere or port in c.ports)
-            for one in streams if not one.elsewhere for port in one.ports}
+        self.use(classifiers)
         self._piece = min(_PIECE, self.limits.max_bytes // 2)
         self._overflowed = -inf
 
@@ -85,6 +80,21 @@ class Engine:
     def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         """From the next packet on another policy decides."""
         self.judge.govern(policy, exceptions)
+
+    def use(self, classifiers: Iterable[Classifier | DatagramClassifier], *, lacking: bool = False) -> None:
+        """From the next flow on these read. ``lacking``: one that should is left out, so what nobody knows may be its:
+        that is treated as ``plugin_error`` says."""
+        classifiers = tuple(classifiers)
+        datagrams = [c for c in classifiers if isinstance(c, DatagramClassifier)]
+        self.datagrams.use(datagrams, lacking=lacking)
+        # Where no answers are seen any more, those that were are of no use.
+        self.judge.known = self._known if any(c.both for c in datagrams) else None
+        streams = [c for c in classifiers if isinstance(c, Classifier)]
+        self._readers = tuple(c.bounded for c in streams if c.elsewhere)
+        self._readers_on = {  # what is asked about flows to ports that are some classifier's own
+            port: tuple(c.bounded for c in streams if c.elsewhere or port in c.ports)
+            for one in streams if not one.elsewhere for port in one.ports}
+        self._lacking = lacking
 
     def overflow(self, now: float) -> None:
         """The queue may have been full: with fail-open, packets have passed that we do not know of."""
@@ -285,6 +295,8 @@ class Engine:
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
+        if self._lacking:
+            return self._except(flow, Reason.PLUGIN_ERROR, flow.key, now)
         unread = Classification("", length=len(flow.stream.head))
         named = self.judge.named(unread, flow.client, flow.key.dst, now)
         found = named if named.names else None

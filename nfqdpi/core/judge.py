@@ -28,10 +28,10 @@ class KnownNames(Protocol):
 class Judge:
     """``policy`` may be another from one packet to the next: see ``govern``. ``known``: None where no DNS is seen."""
 
-    def __init__(self, policy: Policy, exceptions: Mapping[Reason, Verdict], known: KnownNames | None = None) -> None:
+    def __init__(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         self.policy = policy
         self.exceptions = exceptions
-        self._known = known
+        self.known: KnownNames | None = None
 
     def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         """From now on another policy speaks."""
@@ -61,14 +61,14 @@ class Judge:
 
     def learn(self, client: Client, answers: tuple[Known, ...], now: float) -> None:
         """Keep what an answer of DNS has told a client."""
-        if self._known is not None:
+        if self.known is not None:
             for known in answers:
-                self._known.learn(client.address, known, now)
+                self.known.learn(client.address, known, now)
 
     def named(self, found: Classification, client: Client, server: bytes, now: float) -> Classification:
         """The unit with what DNS knows of its server: a name where it has none of its own, or hides it; and a note
         where it has one that the client was not told this address for."""
-        if self._known is None or not (told := self._known.names(client.address, server, now)):
+        if self.known is None or not (told := self.known.names(client.address, server, now)):
             return found
         if not found.names or found.veiled:
             names = (*found.names, told[0]) if told[0] not in found.names else found.names

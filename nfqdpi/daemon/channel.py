@@ -1,7 +1,8 @@
 """What the supervisor and a worker say to each other, over one SOCK_SEQPACKET.
 
 To the worker: a policy, as its number and a memory file that holds what it is made of. From it: that it is ready, event
-lines, that it decides by the policy of a number, or why it cannot go on. The end of the channel tells it to stop.
+lines, that it decides by the policy of a number, which plugins go wrong, or why it cannot go on. The end of the channel
+tells it to stop.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import pickle
 import socket
 from enum import Enum
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 LONGEST = 1 << 18  # bytes of one message; more than a worker puts into one
 _WAITING = 8 << 20  # bytes, some seconds of a busy worker's events: the supervisor has other things to do
@@ -34,6 +37,7 @@ class Kind(Enum):
     READY = b"r"
     LINES = b"l"
     GOVERNED = b"g"
+    PLUGINS = b"p"
     FAILED = b"f"
 
     def __call__(self, content: bytes | bytearray = b"") -> bytes:
@@ -49,6 +53,22 @@ def governed(number: int) -> bytes:
 def number_of(content: bytes) -> int:
     """The number in a GOVERNED message."""
     return int(_NUMBER.unpack(content)[0])
+
+
+class PluginNews(NamedTuple):
+    """What befell plugins in a worker: ``faults`` by name since the last news, the ``words`` of the last one, and who
+    is ``left_out`` now."""
+
+    faults: dict[str, int]
+    words: str
+    left_out: list[str]
+
+    def message(self) -> bytes:
+        return Kind.PLUGINS(msgspec.json.encode(self))
+
+    @classmethod
+    def read(cls, content: bytes) -> PluginNews:
+        return msgspec.json.decode(content, type=cls)
 
 
 class Parcel:

@@ -33,6 +33,7 @@ class Place:
         self.told = 0  # events, by all workers here
         self.policy = 0  # the number of the one that the worker decides by
         self.port = 0  # the netlink port that the queue was bound by; 0: not seen yet
+        self.left_out: list[str] = []  # plugins that the worker does without for now
         self.retired = 0  # the worker before, which still judges what waits; 0: nobody
         self._born = 0.0
         self._short_lives = 0
@@ -44,6 +45,7 @@ class Place:
         self.port = self._deaf = 0
         self.starts += 1
         self.failure = ""
+        self.left_out = []
         self.ready.clear()
 
     def pause(self) -> float:

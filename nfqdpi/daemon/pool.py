@@ -20,7 +20,7 @@ from time import monotonic
 from nfqdpi.config import Config
 from nfqdpi.core.known import SIZE
 from nfqdpi.daemon import channel as talk
-from nfqdpi.daemon.channel import Kind, Parcel
+from nfqdpi.daemon.channel import Kind, Parcel, PluginNews
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.place import START, Place
 from nfqdpi.daemon.worker import Worker
@@ -52,6 +52,7 @@ class Pool:
         self._number = 0  # of these makings
         self._lines = lines
         self._tell = tell
+        self.plugin_faults: dict[str, int] = {}  # by the plugins' names
         self._most_memory = config.service.worker_memory
         self._stopping = False
         self._watching: asyncio.Task[None] | None = None
@@ -64,7 +65,9 @@ class Pool:
     @property
     def troubles(self) -> list[str]:
         """What is wrong now with workers, a line each."""
-        return [place.trouble for place in self.places if place.trouble]
+        return [*(place.trouble for place in self.places if place.trouble),
+                *(f"queue {place.number}: plugin {name!r} is left out: it has gone wrong too often"
+                  for place in self.places for name in place.left_out)]
 
     async def start(self, makings: Makings) -> None:
         """All workers, each owning its queue. Raises PoolError where one cannot."""
@@ -150,9 +153,20 @@ class Pool:
                 self._lines(content)
             case Kind.GOVERNED:
                 place.policy = talk.number_of(content)
+            case Kind.PLUGINS:
+                self._note(place, PluginNews.read(content))
             case Kind.FAILED:
                 place.failure = content.decode()
         return True
+
+    def _note(self, place: Place, news: PluginNews) -> None:
+        """Plugins have gone wrong, or have been tried again."""
+        for name, count in news.faults.items():
+            self.plugin_faults[name] = self.plugin_faults.get(name, 0) + count
+        for name in sorted(set(news.left_out) - set(place.left_out)):
+            self._tell("plugin_left_out", f"queue {place.number}: plugin {name!r} has gone wrong too often and is left "
+                                          f"out for a while; the last time: {news.words}", 0)
+        place.left_out = news.left_out
 
     def _bury(self, place: Place, pid: int, channel: socket.socket, death: int) -> None:
         """A worker has ended: read its last words, start the next."""

@@ -14,7 +14,7 @@ def ruleset(config: Config) -> RuleSet:
     """The rules that the configuration and the plugins ask for. Raises ValueError where no rules can express it, and
     plugins.PluginError."""
     queue = config.queue
-    readers = plugins.readers(config.plugin)
+    readers = [one for offered in plugins.readers(config.plugin).values() for one in offered]
     tcp = {port for one in readers if isinstance(one, Classifier) for port in one.ports}
     udp = [one for one in readers if isinstance(one, DatagramClassifier)]
     both = {port for one in udp if one.both for port in one.ports} - {_QUIC}

@@ -203,6 +203,7 @@ class Supervisor:
             "total": total,
             "queues": {str(place.number): {n: v for n, v in workers[str(place.number)].items() if n != "heartbeat_ms"}
                        for place in self._pool.places},
+            "plugin_faults": self._pool.plugin_faults,
             "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }
 

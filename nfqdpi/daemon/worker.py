@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import resource
 import select
+import signal
 import socket
 from mmap import mmap
+from pathlib import Path
 from time import monotonic, sleep, time
+from types import FrameType
 
 import msgspec
 
-from nfqdpi import assemble
+from nfqdpi import assemble, plugins
+from nfqdpi.core.classifier import Overrun
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
-from nfqdpi.daemon.channel import Kind
+from nfqdpi.daemon.breaker import Breaker
+from nfqdpi.daemon.channel import Kind, PluginNews
 from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
@@ -24,6 +30,7 @@ from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next
+_TICK = 0.05  # s; a plugin has at least so long for a packet, and at most twice
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
@@ -56,6 +63,7 @@ class Worker:
         self._counted: dict[str, int] = {}  # what of the queue's and engine's counts is on the page
         self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
         self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
+        self._left_out: list[str] = []  # the plugins that the supervisor knows to be
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
         self._encoder = msgspec.json.Encoder()
@@ -63,13 +71,15 @@ class Worker:
         self._resetter = Resetter()
         self._known = KnownTable(names)
         self._engine = assemble.engine(config, self._policy, self._known)
+        self._breaker = Breaker(plugins.readers(config.plugin))
+        self._looked = 0  # packets judged when the clock last ticked
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
         deadline = monotonic() + patience
         while True:
             try:
                 self._queue = Queue(number, self._engine, config.field, self._judged, self._told, length=length,
-                                    pass_when_full=config.pass_when_full)
+                                    pass_when_full=config.pass_when_full, failed=self._failed)
                 break
             except QueueError:
                 if monotonic() > deadline:
@@ -78,6 +88,7 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
+        self._limit(self._makings.config.service.worker_memory)
         self._channel.send(Kind.READY())
         poll = select.poll()
         if not self._deaf:
@@ -102,6 +113,12 @@ class Worker:
         self._latencies.clear()
         self._flush()
         self._hear()
+        if self._breaker.rested(now):
+            self._use()
+        if self._breaker.faults or self._left_out != self._breaker.left_out:
+            news = PluginNews(self._breaker.faults, self._breaker.words, self._breaker.left_out)
+            if self._send(news.message()):
+                self._breaker.faults, self._left_out = {}, news.left_out
         self._counters["flows"] = len(self._engine.flows)
         known = self._known
         for name, count in (("faults", self._queue.faults), ("evicted", self._engine.flows.evicted),
@@ -125,9 +142,37 @@ class Worker:
         number, self._makings = heard
         self._policy = self._makings.policy(time())
         self._engine.govern(self._policy, self._makings.config.exceptions)
+        plugins.refresh()
+        self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
+        self._use()
         self._counters["swap_us"] = max(self._counters["swap_us"], round((monotonic() - began) * 1e6))
         self._owed = talk.governed(number)
         self._flush()
+
+    def _use(self) -> None:
+        """From the next flow on, the plugins read that are not left out."""
+        self._engine.use(self._breaker.in_use, lacking=bool(self._breaker.left_out))
+
+    def _failed(self, error: BaseException) -> None:
+        """Judging a packet has raised."""
+        if self._breaker.fault(error, monotonic()):
+            self._use()
+
+    def _limit(self, memory: int) -> None:
+        """Have the clock tick, for plugins that take too long, and memory end somewhere, for those that take too much:
+        beyond twice what the supervisor lets a worker have."""
+        signal.signal(signal.SIGALRM, self._tick)
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+        if memory:
+            used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_DATA, (used + 2 * memory, resource.RLIM_INFINITY))
+
+    def _tick(self, _: int, frame: FrameType | None) -> None:
+        """A plugin that has kept a packet since the tick before is interrupted."""
+        if self._queue.packets != self._looked:
+            self._looked = self._queue.packets
+        elif self._breaker.running(frame):
+            raise Overrun(f"more than {_TICK * 1000:.0f} ms for a packet")
 
     def _judged(self, decision: Decision) -> None:
         """Before the verdict: count it, so that the event is missed should we not come to tell it."""

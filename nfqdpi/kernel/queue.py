@@ -16,6 +16,7 @@ from time import monotonic, time
 
 import netfilterqueue
 
+from nfqdpi.core.classifier import Overrun
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import MarkField
@@ -39,13 +40,14 @@ class Queue:
 
     ``judged`` hears of every decision that judges a flow before the kernel has it, so that no verdict goes uncounted
     when we are killed. ``told`` hears of every decision after that, and how many seconds the packet has waited for it:
-    since it arrived in the kernel where this tells the time, else since it was read. ``pass_when_full`` sets
-    NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
+    since it arrived in the kernel where this tells the time, else since it was read. ``failed`` hears what judging a
+    packet raised. ``pass_when_full`` sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not
+    permitted.
     """
 
     def __init__(  # noqa: PLR0913  each is one thing about a queue
         self, number: int, engine: Engine, field: MarkField, judged: Judged, told: Told, *, length: int,
-        pass_when_full: bool
+        pass_when_full: bool, failed: Callable[[BaseException], None] = lambda _: None
     ) -> None:
         self.number = number
         self.packets = 0
@@ -57,6 +59,7 @@ class Queue:
         self._field = field
         self._judged = judged
         self._told = told
+        self._failed = failed
         self._binding = netfilterqueue.NetfilterQueue()
         try:
             with warnings.catch_warnings():
@@ -114,9 +117,10 @@ class Queue:
             self._answer(number, mark, decision)
             pending = False
             self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
-        except Exception as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
+        except (Exception, Overrun) as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self.faults += 1
             self.last_fault = f"{type(error).__name__}: {error}"
+            self._failed(error)
             if pending:
                 decision = self._engine.give_up(data, now)
                 self._answer(number, mark, decision)

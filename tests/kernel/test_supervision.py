@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from nfqdpi.daemon import breaker
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
 from tests.kernel.daily import Gateway, ask, config, nfqdpi
@@ -152,7 +153,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
     def install(body: str) -> None:
         (tmp_path / "bad.py").write_text(
-            "import os, socket\nfrom nfqdpi.core.classifier import Classifier, NO_MATCH\n"
+            "import os, socket, time\nfrom nfqdpi.core.classifier import Classifier, NO_MATCH\n"
             f"def classify(prefix):\n{body}\n    return NO_MATCH\n"
             "classifier = Classifier('bad', 'bad', '1', 4096, classify)\n")
         info = tmp_path / "bad-1.dist-info"
@@ -164,9 +165,38 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return install
 
 
-def test_a_plugin_that_loops(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None]) -> None:
-    """A worker in a plugin's endless loop is replaced; the one beside it judges on."""
-    plugin("    while b'loop' in prefix: pass")
+@pytest.mark.parametrize(("body", "fail"), [
+    ("    if b'wrong' in prefix: raise ValueError('wrong')", "open"),
+    ("    if b'wrong' in prefix: time.sleep(5)", "closed"),
+    ("    while b'wrong' in prefix: pass", "open"),
+    ("    while b'wrong' in prefix:\n        try: time.sleep(5)\n        except Exception: pass", "closed"),
+    ("    if b'wrong' in prefix: bytes(1 << 36)", "open"),
+])
+def test_a_plugin_that_goes_wrong(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None],
+                                  body: str, fail: str) -> None:
+    """A flow that a plugin raises on, sleeps on or loops on is treated by the exception policy at once; the worker
+    lives and judges the others. One that does so again and again is left out."""
+    plugin(body)
+    running = gateway(config(lab, fail=fail, workers=1) + "[service]\nworker_memory = 268435456\n")
+    (worker,) = workers(lab, running)
+    wrong = {"open": "ok", "closed": "reset"}[fail]
+    for number in range(breaker.MOST):
+        assert visit(lab, "wrong.example", timeout=2) == wrong, number
+        assert (visit(lab, "blocked.example"), visit(lab, "allowed.example")) == ("reset", "ok")
+    assert wait_until(lambda: notices(lab) == ["plugin_left_out"], 5)
+    done = nfqdpi(lab, "status", "-c", running.config)
+    assert (done.returncode, "plugin 'bad' is left out" in done.stdout) == (5, True), done.stdout
+    assert visit(lab, "wrong.example", timeout=2) == "ok"  # HTTP's own classifier knows it
+    assert workers(lab, running) == [worker]
+    stats = json.loads(nfqdpi(lab, "stats", "--json", "-c", running.config).stdout)
+    assert stats["plugin_faults"] == {"bad": breaker.MOST}
+
+
+def test_a_plugin_that_cannot_be_stopped(lab: Lab, gateway: Gateway, origin: Origin,
+                                         plugin: Callable[[str], None]) -> None:
+    """A worker in a plugin's endless loop, which nothing interrupts, is replaced; the one beside it judges on."""
+    plugin("    import signal\n    if b'loop' in prefix: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})\n"
+           "    while b'loop' in prefix: pass")
     running = gateway(config(lab))
     before = workers(lab, running)
     visit(lab, "loop.example", timeout=0.1)

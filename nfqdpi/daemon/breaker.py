@@ -1,0 +1,80 @@
+"""Plugins that go wrong in a worker: whose fault it was, and who is left out for a while."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+
+from nfqdpi.plugins import Reader, modules
+
+MOST = 5  # faults
+WITHIN = 60.0  # s; so many in this time, and a plugin is left out
+REST = 60.0  # s that it is; then it is tried again
+
+
+class Breaker:
+    """``readers``: those of each plugin. ``faults``: of each since they were last taken; ``words``: the last one's."""
+
+    def __init__(self, readers: Mapping[str, Sequence[Reader]]) -> None:
+        self.faults: dict[str, int] = {}
+        self.words = ""
+        self._readers = readers
+        self._modules = {module: name for name, module in modules().items() if name in readers}
+        self._recent: dict[str, deque[float]] = {name: deque(maxlen=MOST) for name in readers}
+        self._resting: dict[str, float] = {}  # until when
+
+    @property
+    def left_out(self) -> list[str]:
+        """The plugins that are."""
+        return sorted(self._resting)
+
+    @property
+    def in_use(self) -> list[Reader]:
+        """What those offer that are not."""
+        return [reader for name, readers in self._readers.items() if name not in self._resting for reader in readers]
+
+    def running(self, frame: FrameType | None) -> str:
+        """The plugin whose code runs in this frame, or has called it; "": none."""
+        while frame is not None:
+            if name := self._owner(frame):
+                return name
+            frame = frame.f_back
+        return ""
+
+    def fault(self, error: BaseException, now: float) -> bool:
+        """Note what a packet's judgement raised. True where a plugin is to be left out from now on."""
+        trace, frames = error.__traceback__, []
+        while trace is not None:
+            frames.append(trace.tb_frame)
+            trace = trace.tb_next
+        name = next((owner for frame in reversed(frames) if (owner := self._owner(frame))), "")
+        if not name:
+            return False
+        self.faults[name] = self.faults.get(name, 0) + 1
+        self.words = f"{type(error).__name__}: {error}"
+        recent = self._recent[name]
+        recent.append(now)
+        if len(recent) < MOST or now - recent[0] > WITHIN or name in self._resting:
+            return False
+        self._resting[name] = now + REST
+        recent.clear()
+        return True
+
+    def rested(self, now: float) -> bool:
+        """True where a plugin is to be tried again from now on."""
+        over = [name for name, until in self._resting.items() if until <= now]
+        for name in over:
+            del self._resting[name]
+        return bool(over)
+
+    def _owner(self, frame: FrameType) -> str:
+        module = frame.f_globals.get("__name__", "")
+        return next((self._modules[part] for part in _upwards(module) if part in self._modules), "")
+
+
+def _upwards(module: str) -> Iterator[str]:
+    """A module and the packages around it: a plugin may be one file of many."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]

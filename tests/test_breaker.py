@@ -1,0 +1,61 @@
+"""Whose fault it was, and who is left out."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from nfqdpi.core.classifier import NO_MATCH, Classifier, Pending
+from nfqdpi.daemon import breaker
+from nfqdpi.daemon.breaker import Breaker
+
+
+def classify(_: bytes) -> Pending:
+    raise ValueError("wrong")
+
+
+GOOD = Classifier("good", "good", "1", 10, lambda _: NO_MATCH)
+BAD = Classifier("bad", "bad", "1", 10, classify)
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Breaker:
+    """Of a plugin that is this module, and of another."""
+    monkeypatch.setattr(breaker, "modules", lambda: {"bad": __name__, "good": "nowhere", "off": "elsewhere"})
+    return Breaker({"good": [GOOD], "bad": [BAD]})
+
+
+def raised() -> Exception:
+    try:
+        BAD.bounded(b"x")
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_left_out_and_tried_again(watch: Breaker) -> None:
+    """Five faults in a minute are too many; a minute later the plugin has another chance."""
+    assert [watch.fault(raised(), second) for second in range(4)] == [False] * 4
+    assert watch.in_use == [GOOD, BAD]
+    assert watch.fault(raised(), 4.0)
+    assert (watch.left_out, watch.in_use) == (["bad"], [GOOD])
+    assert not watch.rested(4.0 + breaker.REST - 1)
+    assert watch.rested(4.0 + breaker.REST)
+    assert (watch.left_out, watch.in_use) == ([], [GOOD, BAD])
+    assert (watch.faults, watch.words) == ({"bad": 5}, "ValueError: wrong")
+
+
+def test_now_and_then_is_not_too_often(watch: Breaker) -> None:
+    """Faults that lie far apart are counted, and no more."""
+    assert not any(watch.fault(raised(), second) for second in range(0, 1000, 20))
+    assert (watch.faults, watch.left_out) == ({"bad": 50}, [])
+
+
+def test_whose_code_runs(watch: Breaker) -> None:
+    """The plugin that is nearest to what happens now; what is nobody's is nobody's fault."""
+    frame = sys._getframe()
+    assert watch.running(frame) == "bad"
+    assert watch.running(None) == ""
+    assert not watch.fault(ValueError("raised nowhere"), 0.0)
+    assert watch.faults == {}
