@@ -135,6 +135,17 @@ def test_interfaces() -> None:
     assert "-I FORWARD 1 -p tcp -m multiport --ports 80,443 -j NFQDPI" in rules(RuleSet())
 
 
+def test_the_routers_own_server() -> None:
+    """Where servers' datagrams are looked at, the router's own are, and streams to the same port."""
+    own = [rule for rule in rules(RuleSet(ports=(80, 53), udp_both=(53, 54))) if re.match("-I (IN|OUT)PUT", rule)]
+    streams = [rule for rule in own if "-p tcp" in rule]
+    assert len([rule for rule in own if "-p udp" in rule]) == 2
+    assert len(streams) == 4
+    assert all("! -i lo" in rule or "! -o lo" in rule for rule in streams)
+    assert not [rule for rule in streams if "ports 53 " not in rule]
+    assert not [rule for rule in rules(RuleSet(udp_both=(53,))) if re.match("-I (IN|OUT)PUT.*-p tcp", rule)]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_gets_its_own_lines_only(family: Family) -> None:
     """The text for one family has no line for the other."""

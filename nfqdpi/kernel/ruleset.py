@@ -79,6 +79,9 @@ def render(ruleset: RuleSet, family: Family) -> str:
     values["forward"] = _fill("scope" if ruleset.interfaces else "forward", values, ruleset.interfaces)
     values["quic"] = _fill("quic", values, ruleset.interfaces or ("",)) if ruleset.quic == "reject" else ""
     values["udp"] = _udp(ruleset, values)
+    values["local"] = ",".join(str(port) for port in ruleset.udp_both if port in ruleset.ports)
+    for part in ("local_streams", "local_verdicts"):
+        values[part] = _fill(part, values) if values["local"] else ""
     text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)
     other_family = {4: "-6 ", 6: "-4 "}[family]
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(other_family))

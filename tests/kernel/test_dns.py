@@ -16,6 +16,7 @@ from nfqdpi.lab.network import CLIENT, LAN, SERVER, WAN, Family, Lab
 from tests.kernel.daily import FAMILIES, Gateway, config
 from tests.kernel.namespaces import PROGRAM
 from tests.kernel.resolver import REAL, Resolver
+from tests.kernel.test_supervision import wait_until
 
 _ELSEWHERE: dict[Family, str] = {4: "192.0.2.80", 6: "2001:db8:1::80"}
 _TYPES: dict[Family, str] = {4: "A", 6: "AAAA"}
@@ -135,19 +136,23 @@ def test_services(lab: Lab, gateway: Gateway, resolver: Resolver) -> None:
 def test_canary_and_silence(lab: Lab, gateway: Gateway, resolver: Resolver) -> None:
     """Firefox' question is answered here, and a silent rule's not at all."""
     gateway(dns(lab))
-    for family in FAMILIES:
-        canary, silent = dig(lab, family, "use-application-dns.net", "A", "silent.example", "A")
-        assert canary.status == "NXDOMAIN"
-        assert (silent.status, "timed out" in silent.text) == ("", True)
+    canary, silent = dig(lab, 4, "use-application-dns.net", "A", "silent.example", "A")
+    assert canary.status == "NXDOMAIN"
+    assert (silent.status, "timed out" in silent.text) == ("", True)
     assert resolver.asked == []
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["forwarded", "the gateway's"])
 @pytest.mark.parametrize("mode", ["strict", "fast"])
-def test_names_over_tcp(lab: Lab, gateway: Gateway, resolver: Resolver, mode: str) -> None:
-    """Every query of a connection is judged; one for a blocked or a redirected name ends it."""
+def test_names_over_tcp(lab: Lab, gateway: Gateway, mode: str, *, own: bool) -> None:
+    """Every query of a connection is judged; one for a blocked or a redirected name ends it, on both sides."""
     gateway(dns(lab, mode))
-    for family, name in product(FAMILIES, ("www.blocked.example", "moved.example")):
-        first, second, third = dig(lab, family, "+tcp", "+keepopen", "allowed.example", "allowed.example", name)[:3]
-        assert first.answers == second.answers == [REAL[4]]
-        assert third.status == ""
-    assert {name for _, name in resolver.asked} == {"allowed.example"}
+    place, addresses = (lab.gateway, LAN) if own else (lab.server, SERVER)
+    with Resolver(place, lab.state / "resolver", addresses) as resolver:
+        for family, name in product(FAMILIES, ("www.blocked.example", "moved.example")):
+            questions = ("+tcp", "+keepopen", "allowed.example", "allowed.example", name)
+            first, second, third = dig(lab, family, *questions, of=addresses)[:3]
+            assert first.answers == second.answers == [REAL[4]]
+            assert "connection reset" in third.text
+            assert wait_until(lambda: ":53 " not in place.run(["ss", "-Htn", "state", "established"]).stdout, 5)
+        assert {name for _, name in resolver.asked} == {"allowed.example"}

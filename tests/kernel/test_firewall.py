@@ -17,6 +17,7 @@ from tests.kernel.namespaces import BACK_ENDS, PROGRAM, back_end_path, fresh, ru
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 SCOPED = RuleSet(lan=("br-lan", "br-guest"), wan=("wan0",), queues=2, strict=False, bypass=False)
+DATAGRAMS = RuleSet(ports=(80, 443, 53), quic="inspect", udp=(51820,), udp_both=(53,))
 FOREIGN = (
     "-t mangle -A FORWARD -p tcp --dport 80 -j MARK --set-xmark 0x100/0xff00",
     "-t mangle -N NFQ",
@@ -45,7 +46,7 @@ def add_foreign_rules(namespace: Namespace) -> None:
             namespace.run(["sh", "-c", f"{PROGRAM[family]} {rule}"])
 
 
-@pytest.mark.parametrize("ruleset", [RuleSet(), SCOPED], ids=["default", "scoped"])
+@pytest.mark.parametrize("ruleset", [RuleSet(), SCOPED, DATAGRAMS], ids=["default", "scoped", "datagrams"])
 def test_three_installs_and_a_removal_leave_what_was_there(namespace: Namespace, ruleset: RuleSet) -> None:
     """Installing three times leaves one copy; removing leaves the foreign rules, and nothing else."""
     add_foreign_rules(namespace)
@@ -71,7 +72,7 @@ def test_removal_takes_rules_of_any_configuration(namespace: Namespace) -> None:
 
 def test_installing_replaces_an_older_rule_set(namespace: Namespace) -> None:
     """After an install the kernel holds the new rule set exactly, whatever of ours was there before."""
-    for ruleset in (RuleSet(lan=("old0",)), RuleSet(MarkField(0x70), quic="ignore"), SCOPED, RuleSet()):
+    for ruleset in (RuleSet(lan=("old0",)), RuleSet(MarkField(0x70), quic="ignore"), SCOPED, DATAGRAMS, RuleSet()):
         firewall.install(ruleset)
         assert firewall.check(ruleset) == []
 
