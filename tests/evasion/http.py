@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.builders import request
+from tests.builders import RST, request
 from tests.evasion.case import ALLOWED, BLOCKED, DECOY, Attempt, Fate, Server, Trick, accepted, get, page, whole
 from tests.evasion.packets import DIES, How
 from tests.evasion.stream import RawStream
@@ -14,6 +14,7 @@ from tests.evasion.stream import RawStream
 Text = Callable[[str], bytes]
 
 _BOTH = (BLOCKED, ALLOWED)
+_FORGOTTEN = 11.0  # seconds after a reset (nf_conntrack_tcp_timeout_close is 10)
 
 
 def row(what: str, text: Text, nginx: Fate, plain: Fate | None, *, only: tuple[str, ...] = _BOTH) -> list[Trick]:
@@ -170,6 +171,20 @@ def fake_second(first: bytes, s: RawStream, text: bytes, decoy: bytes) -> None:
     s.send(text[len(first) :])
 
 
+def server_goes_on(first: bytes, s: RawStream, text: bytes, _: bytes) -> None:
+    """A reset that dies has conntrack forget the flow; then the server, whose answer nobody has acknowledged, speaks
+    first, so that the ends may have changed places."""
+    s.open()
+    s.deaf = True
+    s.send(first)
+    time.sleep(0.3)
+    s.send(how=How(flags=RST, ttl=DIES))
+    time.sleep(_FORGOTTEN)
+    s.deaf = False
+    s.await_answer(seconds=15)
+    s.send(text[len(first) :])
+
+
 def repeated_answer(s: RawStream, text: bytes, _: bytes) -> None:
     """A page that looks like the answer to an upgrade, which is asked for while the server sends the page again."""
     s.open().send(_SWITCH)
@@ -243,6 +258,9 @@ TRICKS = [
           lambda name: [Attempt(_SWITCHES + request(name), b"", page(name), repeated_answer)], "works"),
     in_turn(body(b"", "Content-Length: 1"), kept_alive, "after a body that is a byte short: the method loses one"),
     *(lying(length) for length in (41, 1000)),
+    Trick("the second request after conntrack has forgotten the flow, and the server spoken", Server.HTTP,
+          lambda name: [Attempt(request(DECOY) + request(name), b"", page(name),
+                                partial(server_goes_on, request(DECOY)))], "closed", wait=_FORGOTTEN),
     Trick("the second request after 4 s", Server.HTTP,
           lambda name: [Attempt(request(DECOY) + request(name), b"", page(name), partial(late, request(DECOY)))],
           "works", wait=4),
