@@ -12,6 +12,7 @@ from nfqdpi.core.verdict import Verdict
 
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
+_IPV4, _NETWORK = 4, 8  # bytes: an address; the half of an IPv6 address that says where, not who (RFC 4291, 2.5.1)
 _REMEMBERED = 8192  # addresses that lost a flow; about 0.5 MB
 
 
@@ -37,7 +38,7 @@ F = TypeVar("F", bound=Held)
 
 
 class _Client(Generic[F]):
-    """The flows of one client address, least recently used first, and their weight in bytes."""
+    """The flows of one client, least recently used first, and their weight in bytes."""
 
     __slots__ = ("flows", "weight")
 
@@ -51,8 +52,9 @@ class FlowTable(Generic[F]):
 
     Who goes first: accelerated flows, which only linger; then, of a client that holds more than half of what any other
     does, the least recently used. So a client that floods the table evicts itself, and finding it costs the same
-    however many there are. A blocked flow stays as long as an undecided one: should its
-    mark get lost, it is still known here.
+    however many there are. A client is an IPv4 address or an IPv6 network of 64 bits, in which a host has as many
+    addresses as it likes. A blocked flow stays as long as an undecided one: should its mark get lost, it is still known
+    here.
 
     What goes, evicted or expired, keeps its mark in conntrack and may go on at any time (E7). Without its record it
     looks like a flow that is older than we are, so both its addresses are remembered for as long as the mark may last.
@@ -87,13 +89,13 @@ class FlowTable(Generic[F]):
 
     def get(self, key: FlowKey) -> F | None:
         """The flow with this key in the client's direction, decided or not."""
-        client = self._clients.get(key.src)
+        client = self._clients.get(_network(key))
         return (client.flows.get(key) if client is not None else None) or self._passed.get(key)
 
     def open(self, flow: F) -> None:
         """Add a flow in place of any with its key; make room first."""
         self.forget(flow.key)
-        self._age(flow.key.src, flow.seen)
+        self._age(_network(flow.key), flow.seen)
         while len(self) >= self.limit:
             self._evict()
         self._add(flow)
@@ -101,13 +103,13 @@ class FlowTable(Generic[F]):
     def touch(self, flow: F, now: float) -> None:
         """A packet of an undecided flow: it is the last of its client's to go now."""
         flow.seen = now
-        self._clients[flow.key.src].flows.move_to_end(flow.key)
+        self._clients[_network(flow.key)].flows.move_to_end(flow.key)
 
     def weigh(self, flow: F) -> None:
         """Something of an undecided flow is on record, or no more: make room for it."""
         grown = flow.memory - flow.weight
         flow.weight += grown
-        self._put_on(flow.key.src, self._clients[flow.key.src], grown)
+        self._put_on(_network(flow.key), grown)
         while self.memory > self.memory_limit and self._count > 1:
             self._evict()
 
@@ -124,34 +126,37 @@ class FlowTable(Generic[F]):
     def forget(self, key: FlowKey) -> None:
         """Drop the flow, if there."""
         self._passed.pop(key, None)
-        client = self._clients.get(key.src)
+        network = _network(key)
+        client = self._clients.get(network)
         if client is not None and (flow := client.flows.pop(key, None)) is not None:
             self._count -= 1
-            self._put_on(key.src, client, -flow.weight)
+            self._put_on(network, -flow.weight)
             if not client.flows:
-                del self._clients[key.src]
+                del self._clients[network]
 
     def has_lost(self, address: bytes) -> bool:
         """True where a flow with this address at either end may be one that the table has forgotten undecided (E7)."""
         return self._lost_more or address in self._lost
 
     def _add(self, flow: F) -> None:
-        client = self._clients.get(flow.key.src)
+        network = _network(flow.key)
+        client = self._clients.get(network)
         if client is None:
-            client = self._clients[flow.key.src] = _Client()
+            client = self._clients[network] = _Client()
         client.flows[flow.key] = flow
         flow.weight = flow.memory
-        self._put_on(flow.key.src, client, flow.weight)
+        self._put_on(network, flow.weight)
         self._count += 1
 
-    def _put_on(self, source: bytes, client: _Client[F], weight: int) -> None:
+    def _put_on(self, network: bytes, weight: int) -> None:
         """The client has become so much heavier."""
+        client = self._clients[network]
         before, client.weight = client.weight.bit_length(), client.weight + weight
         self.memory += weight
         if client.weight.bit_length() != before:
-            self._heavy[before].pop(source, None)
+            self._heavy[before].pop(network, None)
             if client.weight:
-                self._heavy[client.weight.bit_length()][source] = client
+                self._heavy[client.weight.bit_length()][network] = client
 
     def _evict(self) -> None:
         if self._passed:
@@ -171,12 +176,12 @@ class FlowTable(Generic[F]):
         else:
             self._lost_more = True
 
-    def _age(self, source: bytes, now: float) -> None:
+    def _age(self, network: bytes, now: float) -> None:
         """Forget what has expired: among the accelerated, of this client, and of the one whose turn it is."""
         for flow in _older(self._passed, now - self.LINGER):
             del self._passed[flow.key]
-        if source in self._clients:
-            self._expire(self._clients[source], now)
+        if network in self._clients:
+            self._expire(self._clients[network], now)
         turn = next(iter(self._clients), None)
         if turn is not None:
             self._clients.move_to_end(turn)
@@ -185,6 +190,11 @@ class FlowTable(Generic[F]):
     def _expire(self, client: _Client[F], now: float) -> None:
         for flow in _older(client.flows, now - self._idle):
             self._lose(flow)
+
+
+def _network(key: FlowKey) -> bytes:
+    """Whose flow it is."""
+    return key.src if len(key.src) == _IPV4 else key.src[:_NETWORK]
 
 
 def _older(flows: dict[FlowKey, F], than: float) -> list[F]:

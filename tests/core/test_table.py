@@ -15,9 +15,9 @@ from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
 
 
-def flow(client: int, now: float = 0.0, port: int = 1) -> Flow:
-    """A flow of a client."""
-    return Flow(FlowKey(client.to_bytes(4, "big"), bytes(4), port, 443, 6), StreamBuffer(0, 1 << 20, 10), (), now)
+def flow(client: int, now: float = 0.0, port: int = 1, size: int = 4) -> Flow:
+    """A flow of a client, whose address has that size."""
+    return Flow(FlowKey(client.to_bytes(size, "big"), bytes(size), port, 443, 6), StreamBuffer(0, 1 << 20, 10), (), now)
 
 
 def decide(table: FlowTable[Flow], decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
@@ -89,6 +89,22 @@ def _steps(clients: int, flows: int) -> int:
     sys.setprofile(None)
     assert table.evicted == 100
     return steps
+
+
+def test_a_flood_from_many_addresses_evicts_itself() -> None:
+    """A host of IPv6 has as many addresses as it likes in its network: what counts is the network. Others lose nothing,
+    its neighbours only what has been idle for as many flows as the table holds."""
+    table = FlowTable[Flow](64)
+    other = [flow(1 << 64 | 1, port=port, size=16) for port in range(1, 9)]
+    neighbour = [flow(1, port=port, size=16) for port in range(1, 9)]
+    for one in other + neighbour:
+        table.open(one)
+    for number in range(2, 1000):
+        table.open(flow(number, size=16))
+        if number % 40 == 0:
+            table.touch(neighbour[0], 0.0)
+    assert all(table.get(one.key) is one for one in other)
+    assert [table.get(one.key) for one in neighbour] == [neighbour[0], *[None] * 7]
 
 
 def test_few_flows_with_much_on_record() -> None:

@@ -40,11 +40,13 @@ def dropped(gateway: Namespace) -> int:
 
 
 def half_open(stage: Stage, family: Family, flows: range) -> None:
-    """Flows by number that are opened and then say 1380 bytes of a ClientHello without an end. Both ends are ours."""
+    """Flows by number that are opened and then say 1380 bytes of a ClientHello without an end. Both ends are ours; on
+    IPv6 each flow has an address of its own in the clients' network."""
     client, server = Wire(lan(stage.lab), FLOODER.values()), Wire(far(stage.lab), NOBODY.values())
     hello = record(padded(DECOY, 15_000))[:1380]
     for start in range(0, len(flows), _BATCH):
-        places = [Place(family, FLOODER[family], NOBODY[family], _FIRST_PORT + number, 443)
+        places = [Place(family, FLOODER[family] if family == 4 else f"{FLOODER[6]}:{number:x}", NOBODY[family],
+                        _FIRST_PORT + number, 443)
                   for number in flows[start : start + _BATCH]]
         for place in places:
             client.send(segment(place, 1000, 0, b"", How(flags=SYN)))
