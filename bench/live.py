@@ -48,7 +48,7 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.flows} flows")
     with fresh():
-        record = Record(MarkField())
+        record = Record()
         flows = list(_flows(asked.flows))
         with Netlink() as kernel:
             for flow in flows:

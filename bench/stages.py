@@ -23,6 +23,7 @@ from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.daemon.events import event
+from nfqdpi.daemon.record import row
 
 _FLOWS = 300  # of a repetition
 _REPETITIONS = 15
@@ -67,7 +68,7 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     readers = [one.bounded for one in every if isinstance(one, Classifier)]
     policy = judge.judge.policy
     policy.decide(names[0], clients[0])
-    field, encode = MarkField(), msgspec.json.Encoder().encode
+    field, encode, pack = MarkField(), msgspec.json.Encoder().encode, msgspec.msgpack.Encoder().encode
 
     def stream(own: Sequence[Segment]) -> None:
         buffer = StreamBuffer(own[0].seq, judge.limits.max_bytes, judge.limits.max_segments)
@@ -88,8 +89,14 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     stages["the engine's rest"] = max(0.0, whole - sum(stages.values()))
     stages["make the mark"] = _each(flows, lambda packets: [
         field.write(field.read(0x10), Verdict.ACCELERATE) for _ in packets])
-    stages["tell the event"] = _each(judgements[:_FLOWS], lambda told: encode(event(told, 2, told.since)))
+    stages["tell the event"] = _each(judgements[:_FLOWS], lambda told: _tell(told, encode, pack))
     return stages
+
+
+def _tell(told: Judgement, encode: Callable[[object], bytes], pack: Callable[[object], bytes]) -> None:
+    made = event(told, 2, told.since)
+    encode(made)
+    pack(row(told, made, Verdict.ACCELERATE))
 
 
 def _each(items: Sequence[_Item], work: Callable[[_Item], object], repetitions: int = _REPETITIONS) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import msgspec
 import pytest
 
 from nfqdpi.config import Config
@@ -14,7 +15,7 @@ from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.limits import counted
 from nfqdpi.daemon.live import Now, judged
-from nfqdpi.daemon.record import Decided, Record
+from nfqdpi.daemon.record import Decided, Record, Row, row
 from nfqdpi.kernel import passage
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
@@ -30,7 +31,7 @@ PAUSE = Policy((Rule("by hand 1", ACCELERATE),), BLOCK)
 
 def told(verdict: Verdict, names: tuple[str, ...] = ("a.example",), port: int = 40000) -> tuple[bytes, Record]:
     """A record that has heard of one flow, and the flow's key."""
-    record = Record(MarkField(), most=2)
+    record = Record(most=2)
     key = hear(record, verdict, names, port)
     return key, record
 
@@ -39,7 +40,8 @@ def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int) ->
     key = FlowKey(CLIENT.address, socket.inet_aton("198.51.100.2"), port, 443, 6)
     outcome = Outcome(verdict, Reason.RULE, "ads")
     judgement = Judgement(key, CLIENT, outcome, Classification("tls", names), 1, 0.0)
-    record.remember(event(judgement, MarkField().value(verdict), 1.0))
+    told = row(judgement, event(judgement, MarkField().value(verdict), 1.0), verdict)
+    record.add(*msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Row))
     return passage.key(6, key.src, port, key.dst, 443)
 
 

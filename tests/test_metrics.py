@@ -15,7 +15,7 @@ from nfqdpi.daemon.exposition import METRICS, Snapshot, exposition
 from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.tally import Tallies
 from nfqdpi.kernel.firewall import FirewallError
-from tests.events.samples import event
+from tests.events.samples import decided
 from tests.promtext import parse
 
 
@@ -30,7 +30,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     total = {name: sum(page[name] for page in pages.values()) for name in pages["0"]} | {"bypassed": 5}
     tallies = Tallies()
     for rule in rules:
-        tallies.add(event(rule=rule))
+        tallies.add(decided(rule=rule))
     workers = [{"queue": n, "pid": 7, "starts": 1, "silent_ms": 20, "owns_queue": n == 0} for n in (0, 1)]
     kernel = [{"number": 0, "portid": 7, "waiting": 2, "copy_mode": 2, "copy_range": 65535, "dropped": 4, "lost": 0,
                "packets": 3}]

@@ -7,8 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon.tally import KINDS, Tallies, Tally
-from tests.events.samples import event
+from tests.events.samples import decided
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["accelerate", "block"])), max_size=300))
@@ -37,8 +38,8 @@ def test_what_is_met_most_is_kept() -> None:
 def test_a_verdict_counts_under_all_that_it_has() -> None:
     """Name, client, rule and protocol, a row each; one without a rule is no rule's."""
     tallies = Tallies()
-    tallies.add(event("a.example"))
-    tallies.add(event("b.example", "accelerate", rule=None))
+    tallies.add(decided("a.example"))
+    tallies.add(decided("b.example", Verdict.ACCELERATE, rule=None))
     told = tallies.read()
     assert {kind: told[kind] for kind in KINDS} == {
         "name": [{"name": "a.example", "block": 1}, {"name": "b.example", "accelerate": 1}],

@@ -1,8 +1,8 @@
 """What the supervisor and a worker say to each other, over one SOCK_SEQPACKET.
 
-To the worker: a policy, as its number and a memory file that holds what it is made of. From it: that it is ready, event
-lines, that it decides by the policy of a number, which plugins go wrong, or why it cannot go on. The end of the channel
-tells it to stop.
+To the worker: a policy, as its number and a memory file that holds what it is made of. From it: that it is ready, what
+it has decided, that it decides by the policy of a number, which plugins go wrong, or why it cannot go on. The end of
+the channel tells it to stop.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ LONGEST = 1 << 18  # bytes of one message; more than a worker puts into one
 _WAITING = 8 << 20  # bytes, some seconds of a busy worker's events: the supervisor has other things to do
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; beyond wmem_max
 _NUMBER = Struct("=Q")
+_ARRAY = Struct("!IBI")  # the rows' length; msgpack's "array 32", whose items follow one another
 _FILE = Struct("=i")  # a descriptor, as SCM_RIGHTS has it
 
 
@@ -35,7 +36,7 @@ class Kind(Enum):
     """What a worker's message begins with."""
 
     READY = b"r"
-    LINES = b"l"
+    DECIDED = b"d"
     GOVERNED = b"g"
     PLUGINS = b"p"
     FAILED = b"f"
@@ -43,6 +44,18 @@ class Kind(Enum):
     def __call__(self, content: bytes | bytearray = b"") -> bytes:
         """The message."""
         return self.value + content
+
+
+def decided(count: int, rows: bytes | bytearray, lines: bytes | bytearray) -> bytes:
+    """A worker's message: so many rows for the record, encoded by msgpack, and lines for the event file."""
+    return Kind.DECIDED(_ARRAY.pack(len(rows), 0xDD, count) + rows + lines)
+
+
+def decided_of(content: bytes) -> tuple[int, bytes, bytes]:
+    """How many rows a DECIDED message has, the rows as one array of msgpack's, and the lines."""
+    length, _, count = _ARRAY.unpack_from(content)
+    end = _ARRAY.size + length
+    return count, content[4:end], content[end:]
 
 
 def governed(number: int) -> bytes:

@@ -18,7 +18,7 @@ _FLOW_ID = (1 << 48) - 1
 _MOST_NAMES = 16  # of one request or hello, beside the first, and attributes; honest ones have none
 _NOTES = ("dns", "sni_mismatch")  # told on their own
 
-_ACTIONS: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
+ACTION_OF: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
     Verdict.INSPECT: "inspect", Verdict.ACCELERATE: "accelerate", Verdict.BLOCK: "block", Verdict.BLOCK_SILENT: "block",
 }
 
@@ -39,7 +39,7 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
         proto="TCP" if key.proto == TCP else "UDP",
         app_proto=found.protocol or "unknown" if found else "unknown",
         in_iface=_interface_name(client.interface),
-        verdict=VerdictPart(_ACTIONS[outcome.verdict], outcome.reason, outcome.rule, outcome.list, mark),
+        verdict=VerdictPart(ACTION_OF[outcome.verdict], outcome.reason, outcome.rule, outcome.list, mark),
         client=Client(client.mac.hex(":") if any(client.mac) else ""),
         packets=judgement.packets,
         latency_us=max(0, round((now - judgement.since) * 1e6)),

@@ -52,7 +52,6 @@ class Governor:
     def __init__(self, config: Config, record: Record, *, read: Callable[[], Config],
                  govern: Callable[[Makings], Awaitable[None]], say: Callable[[str], None]) -> None:
         self.policy = Policy()
-        self.unlogged: frozenset[str] = frozenset()  # rules whose verdicts are kept out of the event file
         self.makings = Makings(config)
         self._read = read
         self._govern = govern
@@ -205,7 +204,6 @@ class Governor:
 
     def _rule(self, makings: Makings, policy: Policy) -> None:
         self.makings, self.policy = makings, policy
-        self.unlogged = frozenset(rule.name for rule in policy.rules if not rule.log)
         with suppress(OSError):
             clean(makings.config.state.directory, makings.names)
 

@@ -37,20 +37,20 @@ class PoolError(Exception):
 
 
 class Pool:
-    """One worker a queue. ``lines`` gets the event lines of all of them, ``tell`` what befell one: kind, message and
-    how many it was about, if any.
+    """One worker a queue. ``take`` gets what they have decided, as rows and lines, ``tell`` what befell one: kind,
+    message and how many it was about, if any.
 
     A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
     whatever the file says by now.
     """
 
-    def __init__(self, config: Config, lines: Callable[[bytes], None],
+    def __init__(self, config: Config, take: Callable[[bytes, bytes], None],
                  tell: Callable[[str, str, int], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
         self._names = mmap(-1, SIZE)  # what clients were told outlives a worker
         self._number = 0  # of these makings
-        self._lines = lines
+        self._take = take
         self._tell = tell
         self.plugin_faults: dict[str, int] = {}  # by the plugins' names
         self._most_memory = config.service.worker_memory
@@ -148,9 +148,10 @@ class Pool:
             case Kind.READY:
                 place.counters["heartbeat_ms"] = round(monotonic() * 1000)  # its first is yet to come
                 place.ready.set()
-            case Kind.LINES:
-                place.told += content.count(b"\n")
-                self._lines(content)
+            case Kind.DECIDED:
+                count, rows, lines = talk.decided_of(content)
+                place.told += count
+                self._take(rows, lines)
             case Kind.GOVERNED:
                 place.policy = talk.number_of(content)
             case Kind.PLUGINS:

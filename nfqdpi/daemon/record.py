@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import lru_cache
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nfqdpi.core.decision import Client
-from nfqdpi.core.packet import TCP, UDP
-from nfqdpi.core.verdict import MarkField, Reason, Verdict
+from nfqdpi.core.decision import Client, Judgement
+from nfqdpi.core.packet import TCP
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.events.model import Event
 from nfqdpi.kernel import passage
 from nfqdpi.kernel.ctnetlink import text
@@ -40,11 +39,13 @@ class Decided(NamedTuple):
         return Decided(self.names, self.protocol, self.client, self.verdict, self.reason, rule, self.state, before)
 
 
+Row = tuple[bytes, Decided]  # by its passage's key
+
+
 class Record:
     """At most ``most`` flows by their passage's key; the ones decided longest ago go first."""
 
-    def __init__(self, field: MarkField, most: int = MOST) -> None:
-        self._field = field
+    def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._flows: OrderedDict[bytes, Decided] = OrderedDict()  # the first of a dict is behind all that have gone
 
@@ -54,21 +55,10 @@ class Record:
     def __iter__(self) -> Iterator[tuple[bytes, Decided]]:
         return iter(self._flows.items())
 
-    def remember(self, event: Event) -> None:
-        """Note a verdict, in place of an earlier one on the same flow."""
-        proto = TCP if event.proto == "TCP" else UDP
-        address, far = _packed(event.src_ip), _packed(event.dest_ip)
-        key = passage.key(proto, address, event.src_port, far, event.dest_port)
-        client = _client(address, event.client.mac, event.in_iface)
-        given = self._field.read(event.verdict.mark)
-        verdict = given if given.blocks else Verdict[event.verdict.action.upper()]
-        names, protocol, rule = _shared(event.names, event.app_proto, event.verdict.rule)
-        self.add(key, Decided(names, protocol, client, verdict, Reason(event.verdict.reason), rule, given))
-
     def add(self, key: bytes, decided: Decided) -> None:
-        """Note a flow as the one decided last."""
+        """Note a flow, which may be on record already, as the one decided last."""
         self._flows.pop(key, None)
-        self._flows[key] = decided
+        self._flows[key] = _shared(decided)
         if len(self._flows) > self._most:
             self._flows.popitem(last=False)
 
@@ -102,20 +92,14 @@ def _rows(flows: Iterable[tuple[bytes, Decided]]) -> dict[str, Any]:
     return rows
 
 
+def row(judgement: Judgement, event: Event, state: Verdict) -> Row:
+    """What a judgement puts on record, beside the event that tells it: ``state`` is what the mark says then."""
+    key, of = judgement.key, judgement.outcome
+    decided = Decided(event.names, event.app_proto, judgement.client, of.verdict, of.reason, of.rule, state)
+    return passage.key(key.proto, key.src, key.sport, key.dst, key.dport), decided
+
+
 @lru_cache(maxsize=16384)
-def _shared(names: tuple[str, ...], protocol: str, rule: str | None) -> tuple[tuple[str, ...], str, str | None]:
+def _shared(decided: Decided) -> Decided:
     """The same, as one object for all flows that have it."""
-    return names, protocol, rule
-
-
-@lru_cache(maxsize=4096)
-def _client(address: bytes, mac: str, interface: str) -> Client:
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError:  # it is gone, or was unknown
-        index = 0
-    return Client(address, bytes.fromhex(mac.replace(":", "")), index)
-
-
-def _packed(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    return decided

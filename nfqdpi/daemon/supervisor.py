@@ -20,6 +20,7 @@ from nfqdpi.build import compiled
 from nfqdpi.config import Config
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
+from nfqdpi.daemon.events import ACTION_OF
 from nfqdpi.daemon.exposition import Snapshot, exposition
 from nfqdpi.daemon.governor import Governor
 from nfqdpi.daemon.guard import Guard
@@ -27,10 +28,10 @@ from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.pool import Pool
-from nfqdpi.daemon.record import Record
+from nfqdpi.daemon.record import Record, Row
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.daemon.tally import Tallies
-from nfqdpi.events.model import Event, notice
+from nfqdpi.events.model import notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
 
@@ -45,13 +46,13 @@ class Supervisor:
         self._guard = Guard(ruleset(config), self._tell) if with_rules else None
         self._say = say
         self._events = EventLog(config)
-        self._pool = Pool(config, self._take_lines, self._tell)
-        self._record = Record(config.field)
+        self._pool = Pool(config, self._take, self._tell)
+        self._record = Record()
         self._domains = Domains()
         self._tallies = Tallies()
         self._governor = Governor(config, self._record, read=read, govern=self._pool.govern, say=say)
         self._reloads: set[asyncio.Task[None]] = set()
-        self._decoder = msgspec.json.Decoder(Event)
+        self._decoder = msgspec.msgpack.Decoder(list[Row])
         self._started = monotonic()
         self._control = Control(config.control, {
             "status": self._status, "stats": self._stats, "flows": self._record.tell, "domains": self._domains.read,
@@ -139,29 +140,14 @@ class Supervisor:
             raise firewall.FirewallError(
                 f"the rules are another daemon's: queue {number} is owned by process {held[number].owner or 'unknown'}")
 
-    def _take_lines(self, lines: bytes) -> None:
-        """Event lines of a worker: put on record, counted, and written as the configuration says."""
-        wanted = bytearray()
-        for line in lines.splitlines(keepends=True):
-            event = self._decoder.decode(line)
-            self._record.remember(event)
-            self._domains.add(next(iter(event.names), None), event.verdict.action)
-            self._tallies.add(event)
-            if self._wanted(event):
-                wanted += line
-        if wanted:
-            self._events.write(wanted)
-
-    def _wanted(self, event: Event) -> bool:
-        if event.verdict.rule in self._governor.unlogged:
-            return False
-        match self._config.events.verdicts:
-            case "all":
-                return True
-            case "blocked":
-                return event.verdict.action == "block"
-            case "none":
-                return False
+    def _take(self, rows: bytes, lines: bytes) -> None:
+        """What a worker has decided: put on record, counted, and written."""
+        for key, decided in self._decoder.decode(rows):
+            self._record.add(key, decided)
+            self._domains.add(decided.names[0] if decided.names else None, ACTION_OF[decided.verdict])
+            self._tallies.add(decided)
+        if lines:
+            self._events.write(lines)
 
     def _status(self) -> dict[str, Any]:
         kernel = queues.queues()

@@ -7,7 +7,9 @@ from heapq import nlargest
 from time import time
 from typing import Any
 
-from nfqdpi.events.model import Event
+from nfqdpi.daemon.events import ACTION_OF
+from nfqdpi.daemon.record import Decided
+from nfqdpi.kernel.ctnetlink import text
 
 # What verdicts are counted by, and how many of each are kept; twice as many for a while, some 2 MB in all. A protocol
 # is a classifier's: what its plugin says that it reads.
@@ -60,12 +62,13 @@ class Tallies:
     def __getitem__(self, kind: str) -> Tally:
         return self._tallies[kind]
 
-    def add(self, event: Event) -> None:
+    def add(self, decided: Decided) -> None:
         """Count one verdict, under what it has: a name and a rule need not be."""
-        for kind, key in (("name", next(iter(event.names), None)), ("client", event.src_ip),
-                          ("rule", event.verdict.rule), ("protocol", event.app_proto)):
+        action, name = ACTION_OF[decided.verdict], decided.names[0] if decided.names else None
+        for kind, key in (("name", name), ("client", text(decided.client.address)), ("rule", decided.rule),
+                          ("protocol", decided.protocol)):
             if key is not None:
-                self._tallies[kind].add(key, event.verdict.action)
+                self._tallies[kind].add(key, action)
 
     def read(self) -> dict[str, Any]:
         """For the control socket: rows of each kind, most verdicts first."""

@@ -15,7 +15,7 @@ import msgspec
 
 from nfqdpi import assemble, plugins
 from nfqdpi.core.classifier import Overrun
-from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.decision import Action, Decision, Judgement, Outcome
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
@@ -25,9 +25,11 @@ from nfqdpi.daemon.channel import Kind, PluginNews
 from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
+from nfqdpi.daemon.record import row
 from nfqdpi.kernel.answer import Answerer
 from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
+from nfqdpi.policy.model import Policy
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next
 _TICK = 0.05  # s; a plugin has at least so long for a packet, and at most twice
@@ -55,18 +57,21 @@ class Worker:
         config = makings.config
         self._makings = makings
         self._policy = makings.policy(time())
+        self._unlogged = _unlogged(self._policy)
         self._counters = counters
         self._cells = counters.cells
         self._channel = channel
         self._field = config.field
-        self._lines = bytearray()
+        self._noted = 0  # verdicts that are not told yet
+        self._rows, self._lines = bytearray(), bytearray()  # of them
+        self._verdicts = config.events.verdicts
         self._counted: dict[str, int] = {}  # what of the queue's and engine's counts is on the page
         self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
         self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
         self._left_out: list[str] = []  # the plugins that the supervisor knows to be
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
-        self._encoder = msgspec.json.Encoder()
+        self._packer, self._encoder = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
         self._answerer = Answerer()
         self._resetter = Resetter()
         self._known = KnownTable(names)
@@ -95,7 +100,7 @@ class Worker:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
         while not self._over:
-            ready = poll.poll(1000 * (_GATHER if self._lines else _TURN))
+            ready = poll.poll(1000 * (_GATHER if self._noted else _TURN))
             if not self._deaf:
                 self._queue.serve()
             now = monotonic()
@@ -141,6 +146,7 @@ class Worker:
             return
         number, self._makings = heard
         self._policy = self._makings.policy(time())
+        self._unlogged = _unlogged(self._policy)
         self._engine.govern(self._policy, self._makings.config.exceptions)
         plugins.refresh()
         self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
@@ -198,17 +204,39 @@ class Worker:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
-            told = event(judgement, self._field.value(decision.verdict), monotonic())
+            self._note(judgement, decision.verdict)
+
+    def _note(self, judgement: Judgement, state: Verdict) -> None:
+        """Keep, until it is time to tell, what the record has of a verdict, and its line where one is wanted."""
+        told = event(judgement, self._field.value(state), monotonic())
+        self._rows += self._packer.encode(row(judgement, told, state))
+        self._noted += 1
+        if self._logged(judgement.outcome):
             self._lines += self._encoder.encode(told) + b"\n"
-            if len(self._lines) > _BATCH_BYTES:
-                self._flush()
+        if len(self._rows) + len(self._lines) > _BATCH_BYTES:
+            self._flush()
+
+    def _logged(self, outcome: Outcome) -> bool:
+        """True of what the event file is to have."""
+        if outcome.rule in self._unlogged:
+            return False
+        match self._verdicts:
+            case "all":
+                return True
+            case "blocked":
+                return outcome.verdict.blocks
+            case "none":
+                return False
 
     def _flush(self) -> None:
         """Tell the supervisor what there is to tell: the events before the policy that is newer than they."""
-        if self._lines:
-            if not self._send(Kind.LINES(self._lines)):  # a verdict is never delayed for an event
-                self._cells[_EVENTS_LOST] += self._lines.count(b"\n")
+        if self._noted:
+            # A verdict is never delayed for an event.
+            if not self._send(talk.decided(self._noted, self._rows, self._lines)):
+                self._cells[_EVENTS_LOST] += self._noted
+            self._rows.clear()
             self._lines.clear()
+            self._noted = 0
         if self._owed and self._send(self._owed):
             self._owed = b""
 
@@ -219,3 +247,8 @@ class Worker:
         except OSError:
             return False
         return True
+
+
+def _unlogged(policy: Policy) -> frozenset[str | None]:
+    """The rules whose verdicts are kept out of the event file."""
+    return frozenset(rule.name for rule in policy.rules if not rule.log)

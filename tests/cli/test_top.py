@@ -16,19 +16,20 @@ from pathlib import Path
 import pytest
 
 from nfqdpi.cli.top import View
+from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon.tally import Tallies
 from tests.cli.test_cli import call
 from tests.cli.test_stats import listening
-from tests.events.samples import event
+from tests.events.samples import decided
 
 
 def tallies() -> Tallies:
     found = Tallies()
-    for name, action, client, times in (
-            ("ads.example", "block", "10.0.0.7", 5), ("www.example", "accelerate", "10.0.0.8", 9),
-            ("evil\x1b[2J.example", "block", "10.0.0.8", 1)):
+    for name, verdict, client, times in (
+            ("ads.example", Verdict.BLOCK, "10.0.0.7", 5), ("www.example", Verdict.ACCELERATE, "10.0.0.8", 9),
+            ("evil\x1b[2J.example", Verdict.BLOCK, "10.0.0.8", 1)):
         for _ in range(times):
-            found.add(event(name, action, client=client, rule="ads" if action == "block" else None))
+            found.add(decided(name, verdict, client=client, rule="ads" if verdict.blocks else None))
     return found
 
 
@@ -70,7 +71,7 @@ def test_keys_choose_and_sort() -> None:
     """Tables by number or Tab; rows by rate since the look before, by total, by blocked ones or by key."""
     before, found = tallies().read(), tallies()
     for _ in range(3):
-        found.add(event("ads.example"))
+        found.add(decided("ads.example"))
     now = found.read() | {"time": before["time"] + 2}
     view = View()
     orders = {}
