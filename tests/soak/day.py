@@ -69,7 +69,6 @@ class Day:
             state=ground.state, names=", ".join(map('"{}"'.format, BLOCKED)))
         self._config.write_text(self._text)
         self._numbers = count(1)
-        self._seen: set[int] = set()
         ground.gateway.run(["iptables", "-t", "mangle", *_UNJUDGED])
         self.running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", self._config],
                                     log="nfqdpi")
@@ -156,7 +155,7 @@ class Day:
         while not self._events.exists():
             time.sleep(0.01)
         files = [file for file in self._events.parent.glob("eve.json?*")]
-        told = Told.by(files, self._seen)
+        told = Told.by(files)
         for file in files:
             file.unlink()
         return told
