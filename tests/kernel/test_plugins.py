@@ -1,0 +1,103 @@
+"""Protocols without names in a real gateway: rules by protocol, and what servers see of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfqdpi.lab.namespace import Namespace
+from nfqdpi.lab.network import SERVER, Family, Lab
+from tests.kernel.daily import FAMILIES, Gateway, config
+from tests.kernel.test_supervision import wait_until
+from tests.plugins.test_wireguard import INITIATION
+
+RULE = """
+[plugin.{name}]
+enabled = true
+[[rule]]
+name = "by protocol"
+action = "{action}"
+protocols = ["{name}"]
+"""
+
+
+def told(lab: Lab) -> list[dict[str, Any]]:
+    """The events so far."""
+    return [json.loads(line) for line in (lab.state / "eve.json").read_text().splitlines()]
+
+
+@pytest.fixture
+def dropbear(lab: Lab) -> Iterator[Path]:
+    """A real SSH server on port 22 of the lab's server; its log."""
+    key, log = lab.state / "key", lab.state / "dropbear.log"
+    lab.server.run(["dropbearkey", "-t", "ed25519", "-f", key])
+    running = lab.server.popen(["dropbear", "-F", "-E", "-r", key, "-s", "-p", "22", "-P", lab.state / "pid"], log=log)
+    assert wait_until(lambda: ":22 " in lab.server.run(["ss", "-ltn"]).stdout, 5)
+    yield log
+    running.terminate()
+    running.wait()
+
+
+def visit(client: Namespace, family: Family) -> str:
+    """What a real SSH client says at its end; nobody may log in here."""
+    command = ["dbclient", "-y", "-y", "-T", f"nobody@{SERVER[family]}", "true"]
+    return client.run(command, check=False, timeout=20).stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ssh_allowed(lab: Lab, gateway: Gateway, dropbear: Path, family: Family) -> None:
+    """A client gets as far as the server lets it, and its software is told."""
+    running = gateway(config(lab) + RULE.format(name="ssh", action="accelerate"))
+    assert "No auth methods" in visit(lab.client, family)
+    running.stop()
+    (event,) = told(lab)
+    assert event["app_proto"] == "ssh"
+    assert event["app"]["attributes"]["software"].startswith("dropbear_")
+    assert event["verdict"]["action"] == "accelerate"
+    assert "User 'nobody'" in dropbear.read_text()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ssh_blocked(lab: Lab, gateway: Gateway, dropbear: Path, family: Family) -> None:
+    """The server never learns who its client is: it is reset before it has the client's first line."""
+    running = gateway(config(lab) + RULE.format(name="ssh", action="block"))
+    assert "exited: " in visit(lab.client, family)
+    assert wait_until(lambda: "exit" in dropbear.read_text().lower(), 5)
+    assert "User" not in dropbear.read_text()
+    running.stop()
+    (event,) = told(lab)
+    assert (event["app_proto"], event["verdict"]["rule"]) == ("ssh", "by protocol")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("action", ["accelerate", "block"])
+def test_wireguard(lab: Lab, gateway: Gateway, family: Family, action: str) -> None:
+    """A handshake as a client sends it (the kernel need not have WireGuard) reaches the server, or is refused."""
+    running = gateway(config(lab) + RULE.format(name="wireguard", action=action))
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    with lab.server.entered():
+        server = socket.socket(kind, socket.SOCK_DGRAM)
+    with lab.client.entered():
+        client = socket.socket(kind, socket.SOCK_DGRAM)
+    with server, client:
+        server.bind((SERVER[family], 51820))
+        client.connect((SERVER[family], 51820))
+        client.settimeout(5)
+        server.settimeout(5)
+        client.send(INITIATION)
+        if action == "block":
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(1)
+            server.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                server.recv(200)
+        else:
+            assert server.recv(200) == INITIATION
+    running.stop()
+    (event,) = told(lab)
+    assert (event["app_proto"], event["verdict"]["action"]) == ("wireguard", action)
