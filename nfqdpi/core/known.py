@@ -22,7 +22,7 @@ STAGES: Final = 4  # and so many names of a pair are known at once
 IDLE: Final = 100.0  # s without a flow after which a pair is forgotten
 LEAST: Final = 10.0  # s that an answer counts, whatever its TTL: the flow that it was asked for comes within seconds
 _LONGEST: Final = 253  # bytes of a name (RFC 1035, 2.3.4)
-_CELL: Final = Struct(f"=QdddQB{_LONGEST}s")  # tag; when it was used last, until when it counts, when told; checksum; name
+_CELL: Final = Struct(f"=QdddQB{_LONGEST}s")  # tag; last used, until when it counts, when told; checksum; name
 _TIMES: Final = Struct("=dd")
 _WORDS: Final = (_CELL.size + 7) // 8  # from one cell to the next
 _USED: Final = 1  # as words of a cell, which are aligned; the tag is the first

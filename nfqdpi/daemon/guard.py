@@ -6,7 +6,9 @@ A flow that was decided meanwhile loses nothing: its mark is conntrack's, and no
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from nfqdpi.kernel import firewall
 from nfqdpi.kernel.firewall import FirewallError, Standing
@@ -24,12 +26,21 @@ class Guard:
         self._ruleset = ruleset
         self._tell = tell
         self._installed: Standing = {}
+        self._busy = threading.Lock()  # looks and changes come from threads
         self._passed = self._passed_before = 0  # packets that went by the queue: as last read, and of rules flushed
 
     def install(self) -> None:
         """Put the rules in place. Raises FirewallError."""
         firewall.install(self._ruleset)
         self._installed = firewall.standing(self._ruleset)
+
+    def change(self, ruleset: RuleSet) -> None:
+        """Put other rules in place, if they are. What goes wrong is told with the next look."""
+        with self._busy:
+            if ruleset != self._ruleset:
+                self._ruleset = ruleset
+                with suppress(FirewallError):
+                    self.install()
 
     def bypassed(self) -> int:
         """As ``firewall.bypassed``, since the daemon's start: rules that are put back count from 0."""
@@ -50,6 +61,10 @@ class Guard:
                 raise
 
     def _look(self) -> None:
+        with self._busy:
+            self._compare()
+
+    def _compare(self) -> None:
         try:
             self.bypassed()  # what a flush takes with it is little, then
             if lost := firewall.differences(self._installed):

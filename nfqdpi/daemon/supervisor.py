@@ -15,18 +15,20 @@ from typing import Any
 
 import msgspec
 
-from nfqdpi import __version__
+from nfqdpi import __version__, plugins
 from nfqdpi.build import compiled
-from nfqdpi.config import Config
+from nfqdpi.config import Config, ConfigError
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.events import ACTION_OF
 from nfqdpi.daemon.exposition import Snapshot, exposition
 from nfqdpi.daemon.governor import Governor
 from nfqdpi.daemon.guard import Guard
+from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
 from nfqdpi.daemon.older import settle_older_flows
+from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.record import Record, Row
 from nfqdpi.daemon.rules import ruleset
@@ -50,7 +52,9 @@ class Supervisor:
         self._record = Record()
         self._domains = Domains()
         self._tallies = Tallies()
-        self._governor = Governor(config, self._record, read=read, govern=self._pool.govern, say=say)
+        self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
+        self._read_files = read
+        self._plugin_files = PluginFiles()
         self._reloads: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.msgpack.Decoder(list[Row])
         self._started = monotonic()
@@ -148,6 +152,23 @@ class Supervisor:
             self._tallies.add(decided)
         if lines:
             self._events.write(lines)
+
+    def _read(self) -> Config:
+        """The configuration as the files have it now, checked by the plugins as they are now. Raises ConfigError."""
+        self._plugin_files.refresh()
+        try:
+            config = self._read_files()
+            plugins.readers(config.plugin)
+        except (ConfigError, plugins.PluginError) as error:
+            self._plugin_files.take_back()
+            raise ConfigError(error.problems if isinstance(error, ConfigError) else [str(error)]) from error
+        return config
+
+    async def _govern(self, makings: Makings) -> None:
+        """Others decide, by other plugins perhaps, which may want other ports."""
+        await self._pool.govern(makings)
+        if self._guard:
+            await asyncio.to_thread(self._guard.change, ruleset(makings.config))
 
     def _status(self) -> dict[str, Any]:
         kernel = queues.queues()

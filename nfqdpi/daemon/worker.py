@@ -25,6 +25,7 @@ from nfqdpi.daemon.channel import Kind, PluginNews
 from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
+from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.record import row
 from nfqdpi.kernel.answer import Answerer
 from nfqdpi.kernel.queue import Queue, QueueError
@@ -77,6 +78,7 @@ class Worker:
         self._known = KnownTable(names)
         self._engine = assemble.engine(config, self._policy, self._known)
         self._breaker = Breaker(plugins.readers(config.plugin))
+        self._plugin_files = PluginFiles()
         self._looked = 0  # packets judged when the clock last ticked
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
@@ -144,13 +146,14 @@ class Worker:
         if heard is None:
             self._over = True
             return
+        before = self._makings
         number, self._makings = heard
         self._policy = self._makings.policy(time())
         self._unlogged = _unlogged(self._policy)
         self._engine.govern(self._policy, self._makings.config.exceptions)
-        plugins.refresh()
-        self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
-        self._use()
+        if self._plugin_files.refresh() or self._makings.config.plugin != before.config.plugin:
+            self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
+            self._use()
         self._counters["swap_us"] = max(self._counters["swap_us"], round((monotonic() - began) * 1e6))
         self._owed = talk.governed(number)
         self._flush()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -59,7 +55,6 @@ def load(point: EntryPoint) -> Installed:
     called = f"plugin {point.name!r} ({point.value})"
     try:
         found = point.load()
-        _changed(sys.modules[point.module])  # as of now
     except Exception as error:
         raise PluginError(f"{called} does not load: {error}") from error
     if isinstance(found, Reader):
@@ -91,28 +86,6 @@ def modules() -> dict[str, str]:
     """The module (for a package of its own: the package) that each plugin is, by the plugins' names."""
     named = {point.name: point.value.partition(":")[0] for point in points()}
     return {name: module if module.startswith(_OURS) else module.partition(".")[0] for name, module in named.items()}
-
-
-def refresh() -> None:
-    """Forget the plugins whose files have changed since they were loaded, and who is installed: the next ``readers``
-    loads them anew. What is already in use stays as it is."""
-    importlib.invalidate_caches()
-    for package in {module for module in modules().values() if not module.startswith(_OURS)}:
-        parts = {name: part for name, part in sys.modules.items() if name == package or name.startswith(f"{package}.")}
-        if any(_changed(part) for part in parts.values()):
-            for name in parts:
-                del sys.modules[name]
-
-
-def _changed(module: ModuleType) -> bool:
-    """True where the file is another than the one that was loaded."""
-    file = getattr(module, "__file__", None)
-    try:
-        now = os.stat(file).st_mtime_ns if file else 0
-    except OSError:
-        return True
-    before = module.__dict__.setdefault("__nfqdpi_mtime__", now)
-    return bool(before != now)
 
 
 def make(one: Installed, section: Section) -> list[Reader]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nfqdpi.lab.daemon import Daemon
-from nfqdpi.lab.network import Lab
+from nfqdpi.lab.network import SERVER, Lab
 from tests.kernel.daily import Gateway, ask, config, nfqdpi
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_supervision import Load, supervisor, visit, wait_until, workers
@@ -141,3 +145,61 @@ def test_rules_that_are_not_logged(lab: Lab, gateway: Gateway, origin: Origin) -
     assert running.stop() == 0
     lines = (lab.state / "eve.json").read_text().splitlines()
     assert [json.loads(line)["verdict"]["rule"] for line in lines] == ["ads", "more"]
+
+
+_BANNER = """
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Classifier
+def classify(prefix):
+    line, end, _ = prefix.partition(b"\\n")
+    if not b"HELLO ".startswith(prefix[:6]): return NO_MATCH
+    return Classification("hello", (line[6:].decode() + ".{end}",)) if end else NEED_MORE
+classifier = Classifier("hello", "hello", "1", 100, classify, ports={ports})
+"""
+
+
+def test_a_plugin_is_replaced(lab: Lab, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload takes another version of a plugin, whose port the rules then queue; a flow that the old one has begun to
+    read is read to its end by it. One that does not load leaves everything as it was."""
+    module, info = tmp_path / "hello.py", tmp_path / "hello-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hello\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nhello = hello:classifier\n")
+    module.write_text(_BANNER.format(end="old", ports="(2000,)"))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    text = config(lab)
+    running = gateway(text)
+
+    def told() -> list[str]:
+        lines = map(json.loads, (lab.state / "eve.json").read_text().splitlines())
+        return [line["app"]["name"] for line in lines if "app" in line]
+
+    with serving(lab, 2000), serving(lab, 2001), speaking(lab, 2000) as begun:
+        begun.sendall(b"HELLO begun")
+        module.write_text(_BANNER.format(end="new", ports="(2000, 2001)"))
+        assert reload(lab, running, text)["problems"] == []
+        begun.sendall(b"\n")
+        assert wait_until(lambda: told() == ["begun.old"], 5), told()
+        with speaking(lab, 2001) as later:
+            later.sendall(b"HELLO later\n")
+            assert wait_until(lambda: told() == ["begun.old", "later.new"], 5), told()
+        module.write_text("this is no Python")
+        assert "hello" in nfqdpi(lab, "reload", "-c", running.config).stderr
+        with speaking(lab, 2001) as again:
+            again.sendall(b"HELLO again\n")
+            assert wait_until(lambda: told() == ["begun.old", "later.new", "again.new"], 5), told()
+
+
+@contextmanager
+def serving(lab: Lab, port: int) -> Iterator[None]:
+    """Someone who listens there and says nothing."""
+    with lab.server.entered():
+        listener = socket.create_server((SERVER[4], port))
+    with listener:
+        yield
+
+
+def speaking(lab: Lab, port: int) -> socket.socket:
+    """A flow to it."""
+    with lab.client.entered():
+        return socket.create_connection((SERVER[4], port), 5)
