@@ -6,7 +6,9 @@ name is of: names that stand on the same lists in the same way share one. A clas
 and for the names below it. In a mask, bit n says that list n has the name, and bit n + number of lists that an
 exception takes it out of list n.
 
-All of it is one buffer, to be mapped from a file: HEADER, facts (JSON), trie, classes; each from a multiple of 8.
+All of it is one buffer, to be mapped from a file: HEADER, facts (JSON), trie, the class of each id, classes; each from
+a multiple of 8. Many lists that share names make classes by the ten thousand, so those are read one by one, when a name
+of theirs is met.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ import marisa_trie
 from nfqdpi.policy.formats import Parsed
 from nfqdpi.policy.names import Kind, Words
 
-FORMAT = 1  # part of whatever tells compiled forms apart: another number where the same lists give other bytes
+FORMAT = 2  # part of whatever tells compiled forms apart: another number where the same lists give other bytes
 
 # While it is not known how many lists there are, a list has four bits: two for what it blocks, and beside each one for
 # its exceptions.
 _HERE, _BELOW = 0b0001, 0b0100
 
-_MAGIC = b"nfqdpi\x00\x01"
-_HEADER = struct.Struct("=8sI4xQQQ")  # magic, CRC-32 of all behind the header, then the three parts' lengths
+_REMEMBERED = 4096  # masks; most names are of the same few classes
+
+_MAGIC = b"nfqdpi\x00\x02"
+_HEADER = struct.Struct("=8sI4xQQQQ")  # magic, CRC-32 of all behind the header, then the four parts' lengths
 
 
 def build(lists: Iterable[tuple[str, Parsed]]) -> bytes:
@@ -51,13 +55,20 @@ def build(lists: Iterable[tuple[str, Parsed]]) -> bytes:
     facts = {
         "lists": names,
         "words": {text: _spread(mask, _HERE, len(names)) for text, mask in words.items()},
-        "classes": [(_spread(mask, _HERE, len(names)), _spread(mask, _BELOW, len(names))) for mask in classes],
     }
+    width = _width(len(names))
+    masks_of = b"".join(_spread(mask, of, len(names)).to_bytes(width, "little")
+                        for mask in classes for of in (_HERE, _BELOW))
     keys = [text[::-1] + "." for text in masks]
     trie = marisa_trie.Trie(keys)
     numbers = {mask: number for number, mask in enumerate(classes)}
     table = _by_id(trie, keys, [numbers[mask] for mask in masks.values()])
-    return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), table)
+    return _pack(json.dumps(facts, separators=(",", ":")).encode(), trie.tobytes(), table.tobytes(), masks_of)
+
+
+def _width(lists: int) -> int:
+    """The bytes of a mask: two bits a list."""
+    return (2 * lists + 7) // 8
 
 
 def _spread(mask: int, of: int, lists: int) -> int:
@@ -84,8 +95,7 @@ def _by_id(trie: marisa_trie.Trie, keys: Sequence[str], classes: Sequence[int]) 
     return table
 
 
-def _pack(facts: bytes, trie: bytes, table: array[int]) -> bytes:
-    parts = (facts, trie, table.tobytes())
+def _pack(*parts: bytes) -> bytes:
     body = b"".join(part + bytes(-len(part) % 8) for part in parts)
     return _HEADER.pack(_MAGIC, zlib.crc32(body), *map(len, parts)) + body
 
@@ -96,6 +106,20 @@ def is_whole(buffer: bytes | memoryview) -> bool:
         return False
     magic, crc, *_ = _HEADER.unpack_from(buffer)
     return bool(magic == _MAGIC and zlib.crc32(memoryview(buffer)[_HEADER.size :]) == crc)
+
+
+class _Masks(dict[int, int]):
+    """Masks out of a buffer by their number, as long as they are remembered."""
+
+    def __init__(self, buffer: memoryview, width: int) -> None:
+        self._buffer = buffer
+        self._width = width
+
+    def __missing__(self, number: int) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        mask = self[number] = int.from_bytes(self._buffer[number * self._width : (number + 1) * self._width], "little")
+        return mask
 
 
 class NameIndex:
@@ -113,9 +137,9 @@ class NameIndex:
         self._trie = marisa_trie.Trie()
         self._trie.map(parts[1])
         self._class_of = parts[2].cast("I")
-        self._classes: list[tuple[int, int]] = [(here, below) for here, below in facts["classes"]]
         self._words = Words(facts["words"]) if facts["words"] else None
         self.lists: tuple[str, ...] = tuple(facts["lists"])
+        self._masks = _Masks(parts[3], _width(len(self.lists)))
         self._listed = (1 << len(self.lists)) - 1
 
     def __len__(self) -> int:
@@ -128,8 +152,8 @@ class NameIndex:
         if name.isascii():  # all in the trie are, and what is not may have no UTF-8
             key = name[::-1] + "."
             for prefix, number in self._trie.iter_prefixes_with_ids(key):
-                here, below = self._classes[self._class_of[number]]
-                found |= here if len(prefix) == len(key) else below
+                mask = 2 * self._class_of[number] + (len(prefix) != len(key))  # here, or below
+                found |= self._masks[mask]
         return found and found & ~(found >> len(self.lists)) & self._listed
 
     def numbers(self, lists: Iterable[str]) -> int:

@@ -48,6 +48,13 @@ def test_many_lists() -> None:
     assert index.numbers(["list 99", "list 7", "list 200"]) == 1 << 99 | 1 << 7
 
 
+def test_many_classes() -> None:
+    """More than are remembered: each name is on lists of its own choice."""
+    index = NameIndex(compiled(*(a_list(*(f"={n}.example" for n in range(1, 1 << 13) if n >> one & 1))
+                                 for one in range(13))))
+    assert [index.lists_of(f"{n}.example") for n in range(1 << 13)] == list(range(1 << 13))
+
+
 def test_no_lists() -> None:
     """Nothing is on them."""
     index = NameIndex(compiled())
