@@ -101,8 +101,8 @@ class Datagrams:
         if key.dport not in self._readers:
             return self._alone(key, Client(key.src, path.sender[:6], path.entered), self._strange, now)
         flow = self.flows.get(key)
-        if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN:
-            flow = None  # conntrack has forgotten it: this one is new
+        if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN and not self._begun(flow):
+            flow = None  # conntrack knows of none: this one is new
         if flow is None:
             flow = DatagramFlow(key, Client(key.src, path.sender[:6], path.entered), self._readers[key.dport], now)
             lost = state is not Verdict.UNSEEN and self.flows.has_lost(key.src)
@@ -114,6 +114,12 @@ class Datagrams:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
         return self._read(flow, packet, now)
+
+    def _begun(self, flow: DatagramFlow) -> bool:
+        """True of a blocked flow of which the server may hold a part. That it has no mark says nothing: datagrams that
+        come before the first has left are a flow each to conntrack (nf_conntrack_core.c: nf_ct_resolve_clash), and the
+        server may remember for longer than conntrack."""
+        return self._strict and flow.packets > 1
 
     def give_up(self, key: FlowKey, now: float) -> Decision | None:
         """Reading a datagram raised: its flow is treated as ``plugin_error`` says. None: there is no such flow."""

@@ -205,6 +205,19 @@ def test_conntrack_has_forgotten_a_blocked_flow() -> None:
     assert flow.client(b"+allowed.example.") == YES
 
 
+def test_a_blocked_flow_whose_server_has_a_part_of_the_unit() -> None:
+    """Each datagram that comes before the first has left is a flow of its own to conntrack, and none of them has a
+    mark: the rest of a unit does not pass because it was sent twice. It does not after a minute, either."""
+    flow = Talk(made())
+    assert flow.client(b"+blocked") == MORE
+    flow.mark = Verdict.UNSEEN
+    assert flow.client(b"+.example.") == NO
+    for seconds in (0, 60):
+        flow.now += seconds
+        flow.mark = Verdict.UNSEEN
+        assert flow.client(b"+.example.") == NO
+
+
 def test_giving_up() -> None:
     """A reader that raised: the flow is treated as plugin_error says, on record or not."""
     flow = Talk(made(exceptions=CLOSED))
