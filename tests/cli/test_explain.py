@@ -149,6 +149,15 @@ def test_changes_by_hand_and_used_time_count(fetched: Path) -> None:
         assert told(fetched, name, "--client", "tablet", "--at", f"2026-06-01 {at}")["rule"] == rule
 
 
+def test_the_latest_change_goes_first_whatever_the_clock_said(fetched: Path) -> None:
+    """One that was made while the clock was ahead does not outlive what the operator says later."""
+    state = State(str(fetched / "state"))
+    state.add(Override(0, "block", "x.example", None, None, 4e9, None))
+    assert explain(fetched, "x.example").exit_code == 1
+    state.add(Override(0, "allow", "x.example", None, None, 1.8e9, None))
+    assert explain(fetched, "x.example").exit_code == 0
+
+
 def test_the_time_used_is_shown(fetched: Path) -> None:
     """Of each limit, reached or not; of the day that is asked about."""
     state = State(str(fetched / "state"))
