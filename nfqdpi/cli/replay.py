@@ -30,8 +30,8 @@ _LONG_WORK = 8 << 20  # bytes; takes about a second
 def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) -> None:
     """Run the engine over capture files (pcap, pcapng; also gzipped) and print a JSON line for each flow.
 
-    Every TCP flow is looked at, whatever its port. A flow has the name that it was first judged by, and the verdict
-    that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
+    Every TCP flow is looked at, whatever its port, and UDP on the ports that a plugin reads. A flow has the first name
+    that it says, and the verdict that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
 
     Example: nfqdpi replay capture.pcap --simulate no_name
     """
@@ -64,5 +64,5 @@ def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) 
 
 def _summary(files: int, total: Tally, seconds: float) -> str:
     unread = "".join(f", {count} {reason}" for reason, count in sorted(total.unread.items()))
-    return (f"{files} {'file' if files == 1 else 'files'}: {total.packets} packets{unread}; {total.flows} TCP flows, "
+    return (f"{files} {'file' if files == 1 else 'files'}: {total.packets} packets{unread}; {total.flows} flows, "
             f"{total.rows} shown; {seconds:.1f} s")

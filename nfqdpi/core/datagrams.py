@@ -93,6 +93,12 @@ class Datagrams:
                 if classifier.both:
                     self._both.add(port)
 
+    def flow_key(self, key: FlowKey) -> FlowKey | None:
+        """A datagram's key in the client's direction; None where no rule queues it."""
+        if key.sport in self._both and key.dport not in self._both:
+            return key.reversed()
+        return key if key.dport in self._readers else None
+
     def process(self, packet: Datagram, now: float, path: Path, state: Verdict) -> Decision:
         """Decide one datagram. ``state``: what its flow's mark said when it was queued."""
         key = packet.key

@@ -71,8 +71,9 @@ class Judge:
         if self.known is None or not (told := self.known.names(client.address, server, now)):
             return found
         if not found.names or found.veiled:
-            names = (*found.names, told[0]) if told[0] not in found.names else found.names
-            return replace(found, names=names, attributes={**found.attributes, "dns": told[0]})
+            if told[0] in found.names:
+                return found  # it hides nothing
+            return replace(found, names=(*found.names, told[0]), attributes={**found.attributes, "dns": told[0]})
         if set(found.names).isdisjoint(told):
             return replace(found, attributes={**found.attributes, "sni_mismatch": told[0]})
         return found

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from nfqdpi.core.classifier import Classification
 from nfqdpi.core.decision import Judgement, Outcome
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Reason, Verdict
@@ -46,7 +47,8 @@ class Entry:
     @property
     def recognised(self) -> bool:
         """True where a protocol was."""
-        return self.told is not None and self.told.classification is not None
+        found = self.told.classification if self.told is not None else None
+        return found is not None and found.protocol != ""
 
     def row(self, pcap: str) -> dict[str, Any]:
         """The flow's line of output: name and protocol as first judged, the verdict that it came to."""
@@ -58,11 +60,17 @@ class Entry:
             "pcap": pcap,
             "proto": None if found is None else found.protocol,
             "src": _address(key.src), "sport": key.sport, "dst": _address(key.dst), "dport": key.dport,
-            "name": None if found is None else found.name,
+            "name": None if found is None else _said(found),
             "verdict": outcome.verdict.name.lower(),
             "reason": str(outcome.reason),
             "rule": outcome.rule,
         }
+
+
+def _said(found: Classification) -> str | None:
+    """The first name that the flow itself says; one that only DNS knows of it is none of these."""
+    joined = found.attributes.get("dns")
+    return next((name for name in found.names if name != joined), None)
 
 
 def _address(packed: bytes) -> str:

@@ -1,8 +1,8 @@
 """What the kernel's connection tracking and our rules would do with a captured packet: queue it, or not.
 
-The chain of iptables/strict.rules (or fast.rules), for TCP on every port. A capture is not a kernel, though: it may
-begin in the middle of a flow, with either side and in any order. Where the opening was not captured, ``midstream``
-looks for the first unit that makes sense.
+The chain of iptables/strict.rules (or fast.rules), for TCP on every port and UDP on those that are read. A capture is
+not a kernel, though: it may begin in the middle of a flow, with either side and in any order. Where the opening was not
+captured, ``midstream`` looks for the first unit that makes sense.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
-from nfqdpi.core.packet import Flags, FlowKey, Segment
+from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.midstream import Search
@@ -55,12 +55,20 @@ class Gate:
         elif from_client and self._reply_missed(entry, segment):
             entry.over = True
         elif self._queued(entry, segment, from_client):
-            decision = self._decide(self._engine, packet, now, entry.mark)
-            if decision.action is Action.MARK:
-                entry.mark = decision.verdict
-                entry.over = entry.mark in _FINAL
-            for judgement in decision.judgements:
-                entry.tell(judgement)
+            self._tell(entry, packet, now)
+            entry.over = entry.mark in _FINAL
+
+    def datagram_by(self, packet: bytes, datagram: Datagram, now: float) -> None:
+        """A captured packet, and the datagram in it: queued for as long as its flow is not blocked, if a classifier
+        reads its port."""
+        key = self._engine.datagrams.flow_key(datagram.key)
+        if key is None:
+            return
+        place = min(key, key.reversed())
+        entry = self._entries.get(place) or self._open(key, 0, None)
+        self._entries[place] = self._entries.pop(place)
+        if not entry.mark.blocks:
+            self._tell(entry, packet, now)
 
     def close(self) -> None:
         """The capture is over: every flow has ended."""
@@ -81,6 +89,14 @@ class Gate:
         if flow is None or flow.server is None:
             return False
         return flow.server.offset(segment.ack) > flow.server.start + len(flow.server.head)
+
+    def _tell(self, entry: Entry, packet: bytes, now: float) -> None:
+        """Have a packet decided."""
+        decision = self._decide(self._engine, packet, now, entry.mark)
+        if decision.action is Action.MARK:
+            entry.mark = decision.verdict
+        for judgement in decision.judgements:
+            entry.tell(judgement)
 
     def _decide(self, engine: Engine, packet: bytes, now: float, mark: Verdict = Verdict.UNSEEN) -> Decision:
         try:

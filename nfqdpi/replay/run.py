@@ -103,8 +103,8 @@ class Replay:
                     case Unreadable(reason):
                         if reason is not Reason.UNKNOWN_PROTOCOL:
                             tally.unread[str(reason)] += 1
-                    case Datagram():
-                        pass  # no UDP is queued: it is rejected or let by
+                    case Datagram() as datagram:
+                        gate.datagram_by(whole, datagram, frame.time)
                     case segment:
                         gate.pass_by(whole, segment, frame.time)
         finally:

@@ -303,6 +303,12 @@ def test_names_by_dns() -> None:
     known[ip_address(CLIENT).packed, ip_address(SERVER).packed] = BLOCKED
     assert Talk(judge).client(b"+.") == NO
     assert Talk(judge, sport=2).client(b"+ech.") == NO
+    known[ip_address(CLIENT).packed, ip_address(SERVER).packed] = "ech"
+    same = Talk(judge, sport=5)
+    assert same.client(b"+ech.") == YES
+    assert same.last.judgements[0].classification == Classification("spell", ("ech",), {}, length=5, then=spell,
+                                                                    veiled=True)  # DNS knows no other name
+    known[ip_address(CLIENT).packed, ip_address(SERVER).packed] = BLOCKED
     plain = Talk(judge, sport=3)
     assert plain.client(b"+allowed.example.") == YES
     found = plain.last.judgements[0].classification

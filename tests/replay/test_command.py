@@ -114,7 +114,7 @@ def test_snapped(tmp_path: Path) -> None:
     path.write_bytes(pcap([*snapped, ether(Talk(sport=3).says(hello("a.example")))]))
     code, rows, said = _replay(path)
     assert (code, [row["name"] for row in rows]) == (0, ["a.example"])
-    assert "5 packets, 1 truncated; 2 TCP flows, 1 shown" in said
+    assert "5 packets, 1 truncated; 2 flows, 1 shown" in said
 
 
 def test_usage(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_plugin_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def classify(prefix: bytes) -> Pending:
         raise ValueError(f"{len(prefix)} bytes")
 
-    monkeypatch.setattr(plugins, "load", lambda: [Classifier("bad", "bad", "1", 100, classify)])
+    monkeypatch.setattr(plugins, "readers", lambda _: {"bad": [Classifier("bad", "bad", "1", 100, classify)]})
     path = _capture(tmp_path / "a.pcap", "a.example", "b.example")
     rows, tally = replayed(path, show_all=True)
     assert [(row["verdict"], row["reason"]) for row in rows] == [("accelerate", "plugin_error")] * 2
