@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,7 +14,9 @@ from nfqdpi.config.values import Listen
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.exposition import METRICS, Snapshot, exposition
 from nfqdpi.daemon.metrics import Metrics
+from nfqdpi.daemon.record import Record
 from nfqdpi.daemon.tally import Tallies
+from nfqdpi.daemon.volume import Volume
 from nfqdpi.kernel.firewall import FirewallError
 from tests.events.samples import decided
 from tests.promtext import parse
@@ -31,12 +34,16 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     tallies = Tallies()
     for rule in rules:
         tallies.add(decided(rule=rule))
+    volume = Volume(Record(), 1, lambda *_: None)
+    for domain in ("x.example", "y.example"):
+        volume.labels.add(domain, Counter(packets=2, bytes=700), 700)
     workers = [{"queue": n, "pid": 7, "starts": 1, "silent_ms": 20, "owns_queue": n == 0} for n in (0, 1)]
     kernel = [{"number": 0, "portid": 7, "waiting": 2, "copy_mode": 2, "copy_range": 65535, "dropped": 4, "lost": 0,
                "packets": 3}]
     return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers, "degraded": ["a"],
                      "troubles": ["b", "c"]},
-                    {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2}}, tallies)
+                    {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2}}, tallies,
+                    volume)
 
 
 def test_the_text_is_prometheus_own() -> None:

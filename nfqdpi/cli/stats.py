@@ -12,6 +12,7 @@ from nfqdpi.cli.common import ask_daemon, config_option, emit_json, json_option,
 from nfqdpi.config import Config
 
 _ACTIONS = ("accelerate", "block", "inspect")
+_MOVED = ("packets", "bytes")
 _GAUGES = frozenset({"flows"})  # they have no rate
 _SHARES = (0.5, 0.99, 0.999)  # of the packets, whose latencies are shown
 
@@ -19,18 +20,28 @@ _SHARES = (0.5, 0.99, 0.999)  # of the packets, whose latencies are shown
 @click.command("stats")
 @config_option
 @click.option("--domains", type=click.IntRange(min=1), is_flag=False, flag_value=20, metavar="[N]",
-              help="Verdicts by registrable domain instead: the N (20) that were met most.")
+              help="Verdicts by registrable domain instead: the N (20) that were met most, and what they moved.")
+@click.option("--names", type=click.IntRange(min=1), is_flag=False, flag_value=20, metavar="[N]",
+              help="Packets and bytes by name instead: the N (20) that moved most.")
+@click.option("--clients", type=click.IntRange(min=1), is_flag=False, flag_value=20, metavar="[N]",
+              help="Packets and bytes by client instead: the N (20) that moved most.")
 @click.option("--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, metavar="[SECONDS]",
               help="Again every SECONDS (1), with what happened a second since, until Ctrl-C.")
 @json_option
-def command(config: Config, *, domains: int | None, watch: float | None, as_json: bool) -> None:
+def command(config: Config, *, domains: int | None, watch: float | None, as_json: bool, **volume: int | None) -> None:
     """Packets, verdicts and reasons since the daemon started, over all workers, and the kernel's queue counters.
+
+    Packets and bytes are conntrack's: net.netfilter.nf_conntrack_acct must be 1.
 
     Example: nfqdpi stats --watch 5
     """
     if domains is not None:
         _show_domains(config, domains, as_json=as_json)
         return
+    for kind, most in (("name", volume["names"]), ("client", volume["clients"])):
+        if most is not None:
+            _show_volume(config, kind, most, as_json=as_json)
+            return
     show = _show_json if as_json else _show
     stats = ask_daemon(config, "stats")
     show(stats, None)
@@ -99,10 +110,22 @@ def _show_json(stats: dict[str, Any], before: dict[str, Any] | None) -> None:
 
 
 def _show_domains(config: Config, most: int, *, as_json: bool) -> None:
-    reply = ask_daemon(config, "domains")
-    rows = reply["domains"][:most]
+    rows = ask_daemon(config, "domains")["domains"][:most]
+    _show_rows("domain", (*_ACTIONS, *_MOVED), rows, as_json=as_json)
+
+
+def _show_volume(config: Config, kind: str, most: int, *, as_json: bool) -> None:
+    reply = ask_daemon(config, "volume")
+    if not reply["counting"]:
+        click.echo("conntrack counts no packets and bytes: sysctl -w net.netfilter.nf_conntrack_acct=1", err=True)
+    if reply["losses"]:
+        click.echo(f"{reply['losses']} times ends of flows were lost: what they had moved last is missing", err=True)
+    _show_rows(kind, _MOVED, reply[kind][:most], as_json=as_json)
+
+
+def _show_rows(about: str, columns: tuple[str, ...], rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
             emit_json(row)
         return
-    table(("domain", *_ACTIONS), [(row["domain"], *(row.get(action, 0) for action in _ACTIONS)) for row in rows])
+    table((about, *columns), [(row[about], *(row.get(column, 0) for column in columns)) for row in rows])

@@ -1,8 +1,9 @@
-"""``nfqdpi top``: which names, clients, rules and protocols have most verdicts, now."""
+"""``nfqdpi top``: which names, clients, rules and protocols have most verdicts, and which names most bytes, now."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -18,17 +19,35 @@ if TYPE_CHECKING:
 
     from nfqdpi.config import Config
 
-_KINDS = ("name", "client", "rule", "protocol")
 _ACTIONS = ("accelerate", "block", "inspect")
 _SORTS = {"a": "a second", "t": "total", "b": "block", "k": "key"}  # key on the keyboard -> what it sorts by
-_WIDTHS = {word: max(8, len(word)) for word in ("a second", "total", *_ACTIONS)}  # columns of numbers
+_NARROWEST = 8  # of the columns of numbers
 _PLAIN_ROWS = 10  # of each table, where they stand below each other
 _ESCAPE, _ENTER, _BACKSPACE = 27, (10, 13), (8, 127, 263)
-_HELP = "1-4 Tab: table   a t b k: sort   /: filter   q: quit"
+_HELP = "1-5 Tab: table   a t b k: sort   /: filter   q: quit"
+
+
+class Table(NamedTuple):
+    """What its rows are about, what is counted of each, and what its total is called: what that is the count of, or the
+    sum of the others."""
+
+    about: str
+    columns: tuple[str, ...] = _ACTIONS
+    total: str = "total"
+
+    def sum(self, row: dict[str, Any]) -> int:
+        """The total of a row as the daemon tells it."""
+        return sum(row.get(word, 0) for word in (self.columns if self.total == "total" else (self.total,)))
+
+
+_TABLES = {**{kind: Table(kind) for kind in ("name", "client", "rule", "protocol")},
+           "bytes": Table("name", ("packets",), "bytes")}
+_KINDS = tuple(_TABLES)
+_TABS = {kind: "bytes" if kind == "bytes" else f"{kind}s" for kind in _KINDS}
 
 
 class Row(NamedTuple):
-    """One line: ``rate`` is verdicts a second since the look before."""
+    """One line: ``rate`` is how much the total has grown a second since the look before."""
 
     key: str
     rate: float
@@ -46,19 +65,19 @@ class View:
 
     def rows(self, now: dict[str, Any], before: dict[str, Any]) -> list[Row]:
         """Of the table that is chosen, with rates between two looks."""
-        kind = self.kind
+        kind, table = self.kind, _TABLES[self.kind]
         seconds = max(now["time"] - before["time"], 1e-3)
-        earlier = {row[kind]: _total(row) for row in before[kind]}
+        earlier = {row[table.about]: table.sum(row) for row in before[kind]}
         rows = []
         for row in now[kind]:
-            key, total = row[kind], _total(row)
+            key, total = row[table.about], table.sum(row)
             if self.wanted.lower() in key.lower():
                 rate = max(0, total - earlier.get(key, 0)) / seconds
-                rows.append(Row(key, rate, total, tuple(row.get(action, 0) for action in _ACTIONS)))
+                rows.append(Row(key, rate, total, tuple(row.get(column, 0) for column in table.columns)))
         match self.sort:
             case "a second":
                 rows.sort(key=lambda row: (-row.rate, -row.total))
-            case "block":
+            case "block" if "block" in table.columns:
                 rows.sort(key=lambda row: (-row.counts[_ACTIONS.index("block")], -row.total))
             case "key":
                 rows.sort(key=lambda row: row.key)
@@ -83,8 +102,9 @@ class View:
               help="How often a terminal's picture is renewed.")
 @json_option
 def command(config: Config, *, by: str | None, wanted: str, every: float, as_json: bool) -> None:
-    """Verdicts by name, client, rule and protocol: live in a terminal, where keys choose, sort and filter; elsewhere
-    once, as text or JSON. Counts are since the daemon started, of those that were met most.
+    """Verdicts by name, client, rule and protocol, and bytes by name: live in a terminal, where keys choose, sort and
+    filter; elsewhere once, as text or JSON. Counts are since the daemon started, of those that have most. Bytes are
+    what conntrack counts: net.netfilter.nf_conntrack_acct must be 1.
 
     Example: nfqdpi top --by client
     """
@@ -95,14 +115,20 @@ def command(config: Config, *, by: str | None, wanted: str, every: float, as_jso
     now = ask_daemon(config, "top")
     tables = {view.kind: view.rows(now, now) for view in views}
     if as_json:
-        emit_json({"time": now["time"], **{kind: [{kind: row.key, **dict(zip(_ACTIONS, row.counts, strict=True))}
-                                                  for row in rows] for kind, rows in tables.items()}})
+        emit_json({"time": now["time"], **{kind: [_object(_TABLES[kind], row) for row in rows]
+                                           for kind, rows in tables.items()}})
         return
     for number, (kind, rows) in enumerate(tables.items()):
         if number:
             click.echo()
         shown = rows if by else rows[:_PLAIN_ROWS]
-        table((kind, "total", *_ACTIONS), [(row.key, row.total, *row.counts) for row in shown])
+        about, columns, total = _TABLES[kind]
+        table((about, total, *columns), [(row.key, row.total, *row.counts) for row in shown])
+
+
+def _object(of: Table, row: Row) -> dict[str, Any]:
+    counts = dict(zip(of.columns, row.counts, strict=True))
+    return {of.about: row.key, **counts} if of.total == "total" else {of.about: row.key, of.total: row.total, **counts}
 
 
 def _live(config: Config, view: View, every: float) -> None:
@@ -186,25 +212,23 @@ class _Screen:
 
         height, width = screen.getmaxyx()
         view, rows = self._view, self._view.rows(now, before)
-        tabs = "  ".join(f"[{number} {kind}s]" if kind == view.kind else f" {number} {kind}s "
+        tabs = "  ".join(f"[{number} {_TABS[kind]}]" if kind == view.kind else f" {number} {_TABS[kind]} "
                          for number, kind in enumerate(_KINDS, 1))
+        of = _TABLES[view.kind]
+        widths = {word: max(_NARROWEST, len(word)) for word in ("a second", of.total, *of.columns)}
         wanted = f"filter: {view.wanted}{'_' if self._typing else ''}" if view.wanted or self._typing else ""
-        room = max(8, width - 1 - sum(number + 2 for number in _WIDTHS.values()))  # for the key
-        head = f"{view.kind:<{room}}" + "".join(f"  {word:>{number}}" for word, number in _WIDTHS.items())
+        room = max(8, width - 1 - sum(number + 2 for number in widths.values()))  # for the key
+        head = f"{of.about:<{room}}" + "".join(f"  {word:>{number}}" for word, number in widths.items())
         screen.erase()
         lines = [(tabs, curses.A_NORMAL), (f"{len(rows)} by {view.sort}   {wanted or _HELP}", curses.A_DIM),
                  (head, curses.A_REVERSE)]
-        lines += [(_line(row, room), curses.A_NORMAL) for row in rows[: max(0, height - len(lines))]]
+        lines += [(_line(row, room, widths.values()), curses.A_NORMAL) for row in rows[: max(0, height - len(lines))]]
         for y, (text, attribute) in enumerate(lines[:height]):
             screen.addnstr(y, 0, text, max(1, width - 1), attribute)
         screen.refresh()
 
 
-def _line(row: Row, room: int) -> str:
+def _line(row: Row, room: int, widths: Iterable[int]) -> str:
     numbers = (f"{row.rate:.1f}", row.total, *row.counts)
     return f"{cut(printable(row.key), room):<{room}}" + "".join(
-        f"  {number:>{width}}" for number, width in zip(numbers, _WIDTHS.values(), strict=True))
-
-
-def _total(row: dict[str, Any]) -> int:
-    return sum(row.get(action, 0) for action in _ACTIONS)
+        f"  {number:>{width}}" for number, width in zip(numbers, widths, strict=True))

@@ -183,9 +183,11 @@ class Control(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """Where Prometheus reads the counters: without a password, so not where clients can reach it."""
+    """Where Prometheus reads the counters: without a password, so not where clients can reach it. ``domains``: how many
+    registrable domains it is told of, those that move most; so whoever reads may know where clients go."""
 
     listen: Listen = Listen("127.0.0.1:9477")
+    domains: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Service(Struct, frozen=True):

@@ -12,14 +12,16 @@ from typing import Any, Literal, NamedTuple
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon.counters import LATENCIES, LATENCY_BUCKETS
 from nfqdpi.daemon.tally import ACTIONS, Tallies
+from nfqdpi.daemon.volume import Volume
 
 
 class Snapshot(NamedTuple):
-    """``status`` and ``stats`` as the control socket tells them, and what events were about."""
+    """``status`` and ``stats`` as the control socket tells them, what events were about, and what flows have moved."""
 
     status: dict[str, Any]
     stats: dict[str, Any]
     tallies: Tallies
+    volume: Volume
 
 
 class Sample(NamedTuple):
@@ -68,6 +70,10 @@ def _each(prefix: str, words: Iterable[str]) -> Callable[[Snapshot], Iterable[Sa
 def _tally(kind: str) -> Callable[[Snapshot], Iterable[Sample]]:
     return lambda now: [Sample(counts[action], (key, action))
                         for key, counts in now.tallies[kind].most() for action in ACTIONS if action in counts]
+
+
+def _moved(what: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    return lambda now: [Sample(counts[what], (domain,)) for domain, counts in now.volume.labels]
 
 
 def _latency(now: Snapshot) -> Iterator[Sample]:
@@ -128,6 +134,13 @@ METRICS = (
            "Verdicts by rule: the 256 rules that decided most.", _tally("rule")),
     Metric("nfqdpi_protocol_verdicts_total", "counter", ("protocol", "action"),
            "Verdicts by protocol, that is by classifier; unknown where none read a name.", _tally("protocol")),
+    Metric("nfqdpi_domain_bytes_total", "counter", ("domain",),
+           "Bytes of flows by registrable domain, as conntrack counts them: [metrics] domains of them, and all others.",
+           _moved("bytes")),
+    Metric("nfqdpi_domain_packets_total", "counter", ("domain",), "Their packets.", _moved("packets")),
+    Metric("nfqdpi_volume_losses_total", "counter", (),
+           "Times that more flows ended at once than the kernel could tell of; what they moved last is not counted.",
+           lambda now: [Sample(now.volume.losses)]),
     Metric("nfqdpi_verdict_latency_seconds", "histogram", (),
            "From a packet's arrival, in the kernel where it tells the time, else in the worker, to its verdict.",
            _latency),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from nfqdpi.core.decision import Policy
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.record import Decided, Record
 from nfqdpi.kernel.conntrack import Conntrack, passages
+from nfqdpi.kernel.ctnetlink import mark_attributes
 from nfqdpi.kernel.netlink import Netlink
 from nfqdpi.kernel.passage import Passage, named
 
@@ -141,9 +142,14 @@ def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict
 
 
 async def by_and_by(field: MarkField, states: Iterable[Verdict]) -> AsyncIterator[tuple[Verdict, list[Passage]]]:
-    """The flows in these states, some at a time: between two lots the loop turns."""
+    """The flows in these states, some at a time."""
     for state in states:
-        found = passages(field, state)
-        while flows := list(islice(found, _AT_A_TIME)):
+        async for flows in lots(passages(mark_attributes(field, state))):
             yield state, flows
-            await asyncio.sleep(0)
+
+
+async def lots(found: Iterator[Passage]) -> AsyncIterator[list[Passage]]:
+    """The same, some at a time: between two lots the loop turns."""
+    while flows := list(islice(found, _AT_A_TIME)):
+        yield flows
+        await asyncio.sleep(0)

@@ -12,12 +12,15 @@ _HEAD = f"""\
 <!-- Made by: python -m nfqdpi.daemon.reference > docs/metrics.md -->
 
     nfqdpi stats --watch 5                     # the counters, and what they do a second
-    nfqdpi top                                 # names, clients, rules and protocols by verdicts, live
+    nfqdpi stats --names                       # packets and bytes by name; --clients, --domains
+    nfqdpi top                                 # names, clients, rules and protocols by verdicts, names by bytes, live
     curl http://{Config().metrics.listen}/metrics        # the counters for Prometheus
 
 `[metrics] listen` says where Prometheus finds them; "" switches that off. Whoever reaches the port can read them: names
-of rules are among them, names that were visited and addresses of clients are not. Where the port is taken, the daemon
-says so in its log and in `status`, and goes on without.
+of rules are among them, addresses of clients are not. Names that were visited are only where you ask for it: with
+`[metrics] domains = 20`, packets and bytes of the twenty registrable domains that move most are told, and of all others
+together; a domain that has moved twice as much as the least of them takes its place. Where the port is taken, the
+daemon says so in its log and in `status`, and goes on without.
 
 Labels are bounded: queues, verdicts and reasons are as many as there are, protocols at most 32, rules the 256 that
 decided most. A worker's counter goes on where the worker before it left off; all begin at 0 when the daemon starts.

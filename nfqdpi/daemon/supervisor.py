@@ -33,6 +33,7 @@ from nfqdpi.daemon.pool import Pool
 from nfqdpi.daemon.record import Record, Row
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.daemon.tally import Tallies
+from nfqdpi.daemon.volume import Volume
 from nfqdpi.events.model import notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
@@ -52,6 +53,7 @@ class Supervisor:
         self._record = Record()
         self._domains = Domains()
         self._tallies = Tallies()
+        self._volume = Volume(self._record, config.metrics.domains, self._tell)
         self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
         self._read_files = read
         self._plugin_files = PluginFiles()
@@ -59,12 +61,12 @@ class Supervisor:
         self._decoder = msgspec.msgpack.Decoder(list[Row])
         self._started = monotonic()
         self._control = Control(config.control, {
-            "status": self._status, "stats": self._stats, "flows": self._record.tell, "domains": self._domains.read,
-            "top": self._tallies.read,
+            "status": self._status, "stats": self._stats, "flows": self._record.tell, "domains": self._by_domain,
+            "top": self._top, "volume": self._volume.read,
             "reload": self._governor.reload, "by_hand": self._governor.by_hand,
         })
-        self._metrics = Metrics(config.metrics.listen,
-                                lambda: exposition(Snapshot(self._status(), self._stats(), self._tallies)))
+        self._metrics = Metrics(config.metrics.listen, lambda: exposition(
+            Snapshot(self._status(), self._stats(), self._tallies, self._volume)))
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 opens the event file anew. Raises PolicyError, PoolError,
@@ -99,7 +101,7 @@ class Supervisor:
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
             guards = [self._guard.keep()] if self._guard else []
-            for task in (self._governor.follow(), stay_alive(self._well), *guards):
+            for task in (self._governor.follow(), self._volume.follow(), stay_alive(self._well), *guards):
                 undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
             await stop.wait()
@@ -170,6 +172,14 @@ class Supervisor:
         if self._guard:
             await asyncio.to_thread(self._guard.change, ruleset(makings.config))
 
+    async def _top(self) -> dict[str, Any]:
+        return {**self._tallies.read(), "bytes": (await self._volume.read())["name"]}
+
+    async def _by_domain(self) -> dict[str, Any]:
+        reply = self._domains.read()
+        moved = {row["domain"]: row for row in (await self._volume.read())["domain"]}
+        return reply | {"domains": [{**row, **moved.get(row["domain"], {})} for row in reply["domains"]]}
+
     def _status(self) -> dict[str, Any]:
         kernel = queues.queues()
         now = monotonic()
@@ -183,7 +193,7 @@ class Supervisor:
             "limits": self._governor.limits,
             "troubles": self._events.troubles,
             "degraded": [*self._pool.troubles, *self._governor.troubles, *self._metrics.troubles,
-                         *(self._guard.troubles if self._guard else ())],
+                         *self._volume.troubles, *(self._guard.troubles if self._guard else ())],
             "workers": [
                 {
                     "queue": place.number,

@@ -1,4 +1,4 @@
-"""Verdicts counted by what they were about: a name, a client, a rule, a protocol."""
+"""Verdicts counted by what they were about: a name, a client, a rule, a protocol; and whatever else has many keys."""
 
 from __future__ import annotations
 
@@ -19,32 +19,39 @@ ACTIONS = ("accelerate", "block", "inspect")
 
 
 class Tally:
-    """Counts of actions for the keys that are met most, however many there are.
+    """Counts of actions, or of something else, for the keys that have most, however many there are.
 
     A key in the upper half is never forgotten. One that has been, and comes back, begins anew: a count is never too
     high, and what was forgotten is in ``others``.
     """
 
-    def __init__(self, kept: int) -> None:
+    def __init__(self, kept: int, by: str = "") -> None:
+        """``by``: what keys are ranked by; "": by all that is counted of them."""
         self.others: Counter[str] = Counter()
         self._kept = kept
+        self._by = by
         self._counts: dict[str, Counter[str]] = {}
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def add(self, key: str, action: str) -> None:
-        """Count one verdict."""
+    def __getitem__(self, key: str) -> Counter[str]:
+        """What is counted of a key; nothing of one that is not kept."""
+        return self._counts.get(key, Counter())
+
+    def add(self, key: str, action: str, count: int = 1) -> None:
+        """Count a verdict, or whatever it is."""
         counts = self._counts.get(key)
         if counts is None:
             if len(self._counts) >= 2 * self._kept:
                 self._forget()
             counts = self._counts[key] = Counter()
-        counts[action] += 1
+        counts[action] += count
 
     def most(self) -> list[tuple[str, Counter[str]]]:
-        """Those that are kept, most verdicts first."""
-        return nlargest(self._kept, self._counts.items(), key=lambda item: item[1].total())
+        """Those that are kept, the ones with most first."""
+        return nlargest(self._kept, self._counts.items(),
+                        key=lambda item: item[1][self._by] if self._by else item[1].total())
 
     def _forget(self) -> None:
         kept = dict(self.most())

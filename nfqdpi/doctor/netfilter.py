@@ -150,9 +150,10 @@ def _table(_: Config) -> Iterator[Finding]:
 def _accounting(_: Config) -> Iterator[Finding]:
     off = [name for name in ("acct", "timestamp") if sysctl.read(f"netfilter/nf_conntrack_{name}") != "1"]
     for name in off:
-        what = "packets and bytes" if name == "acct" else "age"
-        yield Finding(f"nf_conntrack_{name}", Level.OK, f"is off: `nfqdpi flows` tells no {what}; with "
-                      f"net.netfilter.nf_conntrack_{name} = 1 it would")
+        what = ("`nfqdpi flows`, `stats --names` and `top --by bytes` tell no packets and bytes" if name == "acct" else
+                "`nfqdpi flows` tells no age")
+        yield Finding(f"nf_conntrack_{name}", Level.OK, f"is off: {what}; with "
+                      f"net.netfilter.nf_conntrack_{name} = 1 they would")
 
 
 def _conntrack(config: Config) -> Iterator[Finding]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
 
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import ctnetlink
 from nfqdpi.kernel.ctnetlink import Change, Entry, Event
-from nfqdpi.kernel.netlink import Netlink, nfgenmsg
+from nfqdpi.kernel.netlink import Message, Netlink, nfgenmsg
 from nfqdpi.kernel.passage import Passage, passage
 
 _EVENT_BUFFER = 8 << 20  # bytes; some 20,000 events may wait
@@ -28,10 +30,11 @@ def dump(field: MarkField, verdict: Verdict | None = None, family: int = socket.
         yield from map(ctnetlink.entry, kernel.dump(ctnetlink.GET, nfgenmsg(family) + which))
 
 
-def passages(field: MarkField, verdict: Verdict) -> Iterator[Passage]:
-    """The flows whose field holds the verdict, as the FORWARD chain sees them. Raises OSError, Malformed."""
+def passages(which: bytes = b"") -> Iterator[Passage]:
+    """The flows that the attributes pick (none: all of them), as the FORWARD chain sees them. Raises OSError,
+    Malformed."""
     with Netlink() as kernel:
-        for message in kernel.dump(ctnetlink.GET, nfgenmsg() + ctnetlink.mark_attributes(field, verdict)):
+        for message in kernel.dump(ctnetlink.GET, nfgenmsg() + which):
             if (found := passage(message)) is not None:
                 yield found
 
@@ -58,6 +61,30 @@ def _events(kernel: Netlink) -> Iterator[Event]:
                 yield Event(Change.LOST)
             else:
                 yield from map(ctnetlink.event, heard)
+
+
+class Ends:
+    """Tells which entries have ended, for a loop that does other things, too: it waits for nothing."""
+
+    def __init__(self) -> None:
+        self._kernel = Netlink()
+        self._kernel.join(ctnetlink.DESTROYED, buffer=_EVENT_BUFFER)
+        self._kernel.wait_for_nothing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._kernel.__exit__(kind, error, tb)
+
+    def fileno(self) -> int:
+        """Readable when there is something to tell."""
+        return self._kernel.fileno()
+
+    def read(self) -> list[Message]:
+        """Some entries that have ended. Raises BlockingIOError where there is none, and OSError with ENOBUFS where the
+        kernel had more to tell of than it could keep for us; Malformed."""
+        return list(self._kernel.hear())
 
 
 class Conntrack:

@@ -20,7 +20,8 @@ from nfqdpi.kernel.shape import Shapes
 
 # --- ctnetlink's constants ---
 NEW, GET, DELETE = 0x100, 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
-GROUPS = (1, 2, 3)  # NFNLGRP_CONNTRACK_NEW, _UPDATE, _DESTROY
+DESTROYED = 3  # NFNLGRP_CONNTRACK_DESTROY
+GROUPS = (1, 2, DESTROYED)  # and _NEW and _UPDATE
 _ORIG, _REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK = 1, 2, 3, 4, 7, 8
 _COUNTERS_ORIG, _COUNTERS_REPLY, _ID, _ZONE, _TIMESTAMP, _MARK_MASK = 9, 10, 12, 18, 20, 21
 _START = 1
@@ -116,6 +117,13 @@ def entry(message: Message) -> Entry:
     )
 
 
+def counts(message: Message) -> tuple[int, int, int]:
+    """An entry's id, and the packets and bytes of both directions, 0 where nf_conntrack_acct was off when the flow
+    began. Raises Malformed."""
+    number, packets, far_packets, volume, far_volume = _COUNTS.values(message.payload)
+    return number or 0, (packets or 0) + (far_packets or 0), (volume or 0) + (far_volume or 0)
+
+
 def mark_attributes(field: MarkField, verdict: Verdict) -> bytes:
     """The verdict as CTA_MARK under CTA_MARK_MASK.
 
@@ -160,6 +168,7 @@ _TUPLE = ("src", "dst", "proto", "sport", "dport")
 _SHAPES = Shapes(_leaves(), (
     *_TUPLE, *(f"far_{field}" for field in _TUPLE), "mark", "status", "timeout", "state", "id", "zone",
     "packets", "far_packets", "volume", "far_volume", "start"))
+_COUNTS = Shapes(_leaves(), ("id", "packets", "far_packets", "volume", "far_volume"))
 
 
 def _key(data: bytes) -> bytes:

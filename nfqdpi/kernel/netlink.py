@@ -174,6 +174,13 @@ class Netlink:
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def wait_for_nothing(self) -> None:
+        """From now on ``hear`` raises BlockingIOError where nothing is there."""
+        self._socket.setblocking(False)
+
     def hear(self) -> Iterator[Message]:
         """The messages of one datagram; waits for it. Raises OSError: ENOBUFS where earlier ones were lost."""
         return messages(self._receive())

@@ -54,10 +54,10 @@ def test_domains_by_verdicts(tmp_path: Path) -> None:
         table = call("stats", "--domains", "-c", config)
         rows = call("stats", "--domains", "2", "--json", "-c", config)
     assert table.output.splitlines() == [
-        "domain       accelerate  block  inspect",
-        "example.com           3      0        0",
-        "example.org           0      2        0",
-        "example.net           0      1        0"]
+        "domain       accelerate  block  inspect  packets  bytes",
+        "example.com           3      0        0        0      0",
+        "example.org           0      2        0        0      0",
+        "example.net           0      1        0        0      0"]
     assert [json.loads(line) for line in rows.output.splitlines()] == [
         {"domain": "example.com", "accelerate": 3}, {"domain": "example.org", "block": 2}]
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,17 @@ def tallies() -> Tallies:
     return found
 
 
+def told() -> dict[str, Any]:
+    """What the daemon answers."""
+    return tallies().read() | {"bytes": [{"name": "www.example", "packets": 7, "bytes": 9000}]}
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
     """A configuration, and a daemon's control socket where it says."""
     file = tmp_path / "nfqdpi.toml"
     file.write_text(f'[control]\nsocket = "{tmp_path}/control.sock"\n')
-    with listening(tmp_path / "control.sock", top=tallies().read):
+    with listening(tmp_path / "control.sock", top=told):
         yield file
 
 
@@ -51,12 +57,15 @@ def test_text(config: Path) -> None:
     assert [line.split()[0] for line in lines if "total" in line] == ["name", "client", "rule", "protocol"]
     assert call("top", "--by", "client", "--filter", "0.8", "-c", config).output.splitlines() == [
         "client    total  accelerate  block  inspect", "10.0.0.8     10           9      1        0"]
+    assert call("top", "--by", "bytes", "-c", config).output.splitlines() == [
+        "name         bytes  packets", "www.example   9000        7"]
 
 
 def test_json(config: Path) -> None:
     """One object, with a list of rows for each kind."""
-    told = json.loads(call("top", "--json", "-c", config).output)
-    assert told["rule"] == [{"rule": "ads", "accelerate": 0, "block": 6, "inspect": 0}]
+    rows = json.loads(call("top", "--json", "-c", config).output)
+    assert rows["bytes"] == [{"name": "www.example", "bytes": 9000, "packets": 7}]
+    assert rows["rule"] == [{"rule": "ads", "accelerate": 0, "block": 6, "inspect": 0}]
     assert set(json.loads(call("top", "--json", "--by", "name", "-c", config).output)) == {"time", "name"}
 
 
@@ -81,11 +90,14 @@ def test_keys_choose_and_sort() -> None:
     assert orders == {"a": ["ads", "www", "evi"], "t": ["www", "ads", "evi"], "b": ["ads", "evi", "www"],
                       "k": ["ads", "evi", "www"]}
     assert view.rows(now, before)[0].rate == 1.5
+    moved = {**told(), "time": now["time"] + 3, "bytes": [{"name": "www.example", "packets": 9, "bytes": 12000}]}
+    (row,) = View("bytes", "block").rows(moved, told() | {"time": now["time"]})
+    assert (row.rate, row.total, row.counts) == (1000.0, 12000, (9,))
     kinds = []
-    for key in "\t2\t\t\tx9":
+    for key in "\t2\t\t\t\tx9":
         view.press(ord(key))
         kinds.append(view.kind)
-    assert kinds == ["client", "client", "rule", "protocol", "name", "name", "name"]
+    assert kinds == ["client", "client", "rule", "protocol", "bytes", "name", "name", "name"]
 
 
 class Terminal:

@@ -81,7 +81,7 @@ def test_what_no_host_is_called_is_not_put_down() -> None:
 PAIRS = st.tuples(st.integers(0, 5), st.integers(0, 5))
 
 
-@given(st.lists(st.tuples(PAIRS, st.integers(0, 2), st.integers(0, 30), st.floats(0, 60)), max_size=60),
+@given(st.lists(st.tuples(PAIRS, st.integers(0, 2), st.integers(0, 30), st.floats(0.001, 60)), max_size=60),
        st.integers(1, 3))
 def test_what_it_says_was_told(steps: list[tuple[tuple[int, int], int, int, float]], cells: int) -> None:
     """Against a dictionary, whatever has to go: a name that counts no more, or was told to another, is never said."""

@@ -197,7 +197,7 @@ def test_a_passage_is_the_flow_between_the_two_translations(
     if family == 4:
         add(namespace, mark=2, proto="icmp")
     near, far = (socket.inet_pton(kind, end) for end in (client, private))
-    found = list(conntrack.passages(FIELD, Verdict.ACCELERATE))
+    found = list(conntrack.passages(ctnetlink.mark_attributes(FIELD, Verdict.ACCELERATE)))
     assert {each.key for each in found} == {passage.key(6, near, sport, far, 8443) for sport in (40000, 40001)}
     assert changes.mark_named((each.named for each in found), FIELD, Verdict.BLOCK) == 2
     assert sorted(entry.mark for entry in conntrack.dump(FIELD) if entry.family == kind and entry.orig.proto == 6) == [
