@@ -194,7 +194,7 @@ class Engine:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         waiting = _READING if flow.awaiting is None else _CONFIRMING
         taken = flow.take(segment) if self.strict else flow.record(segment)
-        self.flows.touch(flow, now)
+        self.flows.touch(flow, now, ended=flow.end is not None)
         if taken is not Added.SEEN:
             self.flows.weigh(flow)
         match taken:

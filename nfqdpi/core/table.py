@@ -50,11 +50,11 @@ class _Client(Generic[F]):
 class FlowTable(Generic[F]):
     """At most ``limit`` flows and ``limit`` times 2 KiB, but never less than 4 MiB.
 
-    Who goes first: accelerated flows, which only linger; then, of a client that holds more than half of what any other
-    does, the least recently used. So a client that floods the table evicts itself, and finding it costs the same
-    however many there are. A client is an IPv4 address or an IPv6 network of 64 bits, in which a host has as many
-    addresses as it likes. A blocked flow stays as long as an undecided one: should its mark get lost, it is still known
-    here.
+    Who goes first: accelerated flows, which only linger, beyond a quarter of the table; then flows that their clients
+    have ended; then, of a client that holds more than half of what any other does, the least recently used. So a client
+    that floods the table evicts itself, and finding it costs the same however many there are. A client is an IPv4
+    address or an IPv6 network of 64 bits, in which a host has as many addresses as it likes. A blocked flow stays as
+    long as an undecided one: should its mark get lost, it is still known here.
 
     What goes, evicted or expired, keeps its mark in conntrack and may go on at any time (E7). Without its record it
     looks like a flow that is older than we are, so both its addresses are remembered for as long as the mark may last.
@@ -64,6 +64,7 @@ class FlowTable(Generic[F]):
     """
 
     LINGER: Final = 10.0  # s: packets that queued up behind the deciding one, and early retransmissions
+    ENDED: Final = 120.0  # s after the client's end; conntrack forgets them by then (nf_conntrack_tcp_timeout_fin_wait)
     IDLE: Final = 3600.0  # s: a kept-alive or preconnected flow without a byte; longer than any browser holds one open
 
     def __init__(self, limit: int, idle: float = IDLE) -> None:
@@ -76,6 +77,7 @@ class FlowTable(Generic[F]):
         self._heavy: defaultdict[int, OrderedDict[bytes, _Client[F]]] = defaultdict(OrderedDict)  # by bits of weight
         self._count = 0  # flows of all clients
         self._passed: OrderedDict[FlowKey, F] = OrderedDict()  # accelerated ones
+        self._ended: OrderedDict[FlowKey, F] = OrderedDict()  # of the undecided, those that their clients have ended
         self._lost: set[bytes] = set()  # addresses with a flow that went undecided
         self._lost_more = False  # there are more such addresses than are remembered
 
@@ -100,9 +102,12 @@ class FlowTable(Generic[F]):
             self._evict()
         self._add(flow)
 
-    def touch(self, flow: F, now: float) -> None:
-        """A packet of an undecided flow: it is the last of its client's to go now."""
+    def touch(self, flow: F, now: float, *, ended: bool = False) -> None:
+        """A packet of an undecided flow: it is the last of its client's to go now. ``ended``: the client has ended it,
+        and its record is kept only while what it has sent may come again."""
         flow.seen = now
+        if ended:
+            self._ended.setdefault(flow.key, flow)
         self._clients[_network(flow.key)].flows.move_to_end(flow.key)
 
     def weigh(self, flow: F) -> None:
@@ -126,6 +131,7 @@ class FlowTable(Generic[F]):
     def forget(self, key: FlowKey) -> None:
         """Drop the flow, if there."""
         self._passed.pop(key, None)
+        self._ended.pop(key, None)
         network = _network(key)
         client = self._clients.get(network)
         if client is not None and (flow := client.flows.pop(key, None)) is not None:
@@ -159,8 +165,11 @@ class FlowTable(Generic[F]):
                 self._heavy[client.weight.bit_length()][network] = client
 
     def _evict(self) -> None:
-        if self._passed:
+        if len(self._passed) > self.limit // 4:
             self._passed.popitem(last=False)
+            return
+        if self._ended:
+            self._lose(next(iter(self._ended.values())))
             return
         heaviest = self._heavy[max(bits for bits, clients in self._heavy.items() if clients)]
         client = next(iter(heaviest.values()))
@@ -177,9 +186,12 @@ class FlowTable(Generic[F]):
             self._lost_more = True
 
     def _age(self, network: bytes, now: float) -> None:
-        """Forget what has expired: among the accelerated, of this client, and of the one whose turn it is."""
+        """Forget what has expired: among the accelerated and the ended, of this client, and of the one whose turn it
+        is."""
         for flow in _older(self._passed, now - self.LINGER):
             del self._passed[flow.key]
+        for flow in _older(self._ended, now - self.ENDED):
+            self._lose(flow)
         if network in self._clients:
             self._expire(self._clients[network], now)
         turn = next(iter(self._clients), None)

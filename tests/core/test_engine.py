@@ -617,3 +617,20 @@ def test_a_great_reply() -> None:
     talk = Talk(engine())
     assert [talk.opens(), talk.client(HELLO)] == [OPENING, YES]
     assert talk.server(server_hello() + bytes(GREAT)) == "accelerate confirmed"
+
+
+def test_a_full_table_of_ended_flows() -> None:
+    """What was queued behind the deciding packet is still known, though the table is full of flows that are over."""
+    judge = engine(max_flows=16)
+    for port in range(20):
+        over = Talk(judge, sport=20000 + port, dport=80)
+        assert [over.opens(), over.client(request(ALLOWED)), over.client(b"", flags=ACK | FIN)] == [
+            "inspect need_more", "inspect default", "inspect need_more"]
+    talk = Talk(judge)
+    assert [talk.opens(), talk.client(hello(ALLOWED))] == ["inspect need_more", "confirm default"]
+    waiting = talk.mark
+    assert talk.server(server_hello()) == "accelerate confirmed"
+    Talk(judge, sport=30000, dport=80).opens()
+    talk.mark = waiting
+    assert talk.server(b"more of the reply") == "accelerate confirmed"
+    assert judge.flows.evicted == 0

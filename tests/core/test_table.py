@@ -214,3 +214,36 @@ def test_never_more_than_the_limit(events: list[tuple[int, str, float]]) -> None
         else:
             decide(table, found, Verdict.ACCELERATE if number % 2 else Verdict.BLOCK, now)
         assert len(table) <= 4
+
+
+def test_ended_flows_go_first() -> None:
+    """What a client has ended makes room before anything that lives, and goes by itself once conntrack has forgotten
+    it; its tuple is not trusted then (E7)."""
+    table = FlowTable[Flow](4)
+    living, ended, later = (flow(1, port=port) for port in (1, 2, 3))
+    for one in (living, ended, later):
+        table.open(one)
+    for one in (ended, ended, later):
+        table.touch(one, 0.0, ended=True)
+    table.open(flow(1, port=4))
+    table.open(flow(1, port=5))
+    assert [table.get(one.key) for one in (living, ended, later)] == [living, None, later]
+    assert (table.evicted, table.has_lost(ended.key.src)) == (0, True)
+    aged = FlowTable[Flow](100)
+    aged.open(first := flow(1, port=1))
+    aged.touch(first, 0.0, ended=True)
+    aged.open(flow(2, FlowTable.ENDED - 1))
+    assert aged.get(first.key) is first
+    aged.open(flow(2, FlowTable.ENDED + 1, port=9))
+    assert aged.get(first.key) is None
+
+
+def test_the_last_accelerated_flows_linger() -> None:
+    """Packets of theirs wait in the queue yet, however full the table."""
+    table = FlowTable[Flow](8)
+    for port in range(1, 8):
+        table.open(flow(1, port=port))
+    for port in range(8, 14):
+        table.open(one := flow(1, port=port))
+        decide(table, one, Verdict.ACCELERATE)
+    assert [port for port in range(1, 14) if table.get(flow(1, port=port).key)] == [*range(3, 8), 11, 12, 13]
