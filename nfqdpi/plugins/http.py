@@ -7,6 +7,7 @@ server will look for it.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
 
 from nfqdpi.core.classifier import (
@@ -45,6 +46,8 @@ _BODILESS = (b"204", b"205")  # RFC 9110, 15.3.5 and 15.3.6
 _EMPTY = (b"204", b"304")  # whatever length they say (RFC 9112, 6.3)
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_FIELD_NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+:")  # a token and nothing else (RFC 9112, 5.1)
+_BODIES = frozenset((b"POST", b"PUT", b"PATCH"))  # methods whose body every server reads
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
@@ -118,9 +121,12 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
         flaw = "a field over two lines, or a bare CR or NUL"
     skip, then = 0, _next_request
     lengths = set(fields.get(b"content-length", []))
+    if not (_FRAMING.isdisjoint(fields) or all(_FIELD_NAME.match(line) for line in lines.splitlines())):
+        # Python's own server takes the first line that is no field for the head's end, and sees no length behind it.
+        flaw = flaw or "a body without a certain end"
     if b"transfer-encoding" in fields:
         then = _chunk
-        last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip()
+        last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip(b" \t")
         # Otherwise servers do not agree on where the body ends (RFC 9112, 6.1 and 6.3), so there is no next head.
         if lengths or version == b"HTTP/1.0" or last != b"chunked":
             flaw = flaw or "a body without a certain end"
@@ -129,6 +135,10 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
         if skip < 0 or len(lengths) > 1:
             skip, flaw = 0, flaw or "Content-Length is not one number"
     confirm = _leaves(method, fields)
+    if skip and words[0] not in _BODIES:
+        if confirm is not None:
+            flaw = flaw or "a body where none belongs"
+        skip, then = 0, _Unread(skip)
     return Classification("http", _names(hosts), _attributes(words), flaw, length, skip, confirm,
                           hold=confirm is not None, then=then)
 
@@ -181,6 +191,24 @@ def _next_request(prefix: bytes) -> Answer:
     return answer if answer is not NO_MATCH else _flawed(prefix, "no request where one should begin")
 
 
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """The body, of so many bytes, of a request that should have none: some servers do not read it, but take it for the
+    next request. So it may not begin as one."""
+
+    length: int
+
+    def __call__(self, prefix: bytes) -> Answer:
+        body = prefix[: self.length]
+        found = _classify(body)
+        if found is NEED_MORE and len(prefix) < self.length:
+            return NEED_MORE
+        word = body.strip(_BETWEEN + b"\n")
+        if found is NO_MATCH or (found is NEED_MORE and (not word or _METHOD.fullmatch(word))):
+            return Step(len(body), self.length - len(body), _next_request)
+        return _flawed(prefix, "a request for a body")
+
+
 def _flawed(prefix: bytes, flaw: str) -> Classification:
     return Classification("http", flaw=flaw, length=len(prefix))
 
@@ -208,7 +236,7 @@ def _chunk(prefix: bytes) -> Answer:
     if line_end < 0:
         return NEED_MORE if len(prefix) < _LONGEST_LINE else _flawed(prefix, "no chunk size")
     size = _CHUNK_SIZE.fullmatch(prefix, 0, line_end + 1)
-    if size is None:
+    if size is None or b"HTTP/" in size[0].upper():  # to a server that reads no bodies it may be a request line
         return _flawed(prefix, "no chunk size")
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)

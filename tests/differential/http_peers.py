@@ -125,6 +125,8 @@ def llhttp_hosts(data: bytes) -> list[bytes]:
 class _Standard(BaseHTTPRequestHandler):
     """Python's own, which takes nearly everything."""
 
+    protocol_version = "HTTP/1.1"
+
     def __init__(self, data: bytes) -> None:
         self.rfile, self.wfile = io.BufferedReader(cast("io.RawIOBase", io.BytesIO(data))), io.BytesIO()
         self.hosts: list[bytes] = []
@@ -135,13 +137,15 @@ class _Standard(BaseHTTPRequestHandler):
             self.handle_one_request()
 
     def parse_request(self) -> bool:
-        # A request by a method for which nobody can write a "do_METHOD" is answered by 501.
+        # A request by a method for which nobody can write a "do_METHOD" is answered by 501, and ends the connection.
         if super().parse_request() and self.command.isascii() and f"do_{self.command}".isidentifier():
             named = [value.encode("latin-1") for value in self.headers.get_all("host", [])]
             self.hosts += _served(self.path.encode("latin-1"), named)
             # A subclass that reads bodies at all reads them by this field.
             length = self.headers.get("content-length", "0")
             self.rfile.read(int(length) if length.isdecimal() and length.isascii() else 0)
+        else:
+            self.close_connection = True
         return False
 
     def log_message(self, *_: object) -> None:

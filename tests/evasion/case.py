@@ -11,7 +11,7 @@ from typing import Literal
 from nfqdpi.lab.network import SERVER, Family
 from tests.builders import request
 from tests.evasion.stream import RawStream
-from tests.evasion.witness import PLAIN, RETRY, SWAPPED
+from tests.evasion.witness import PLAIN, RETRY, STANDARD, SWAPPED
 
 BLOCKED, ALLOWED, DECOY = "blocked.example", "allowed.example", "another.example"  # of one length
 
@@ -26,6 +26,7 @@ class Server(StrEnum):
     RETRY = "tls, retry"
     HTTP_ON_443 = "http on 443"
     TLS_ON_80 = "tls on 80"
+    STANDARD = "python's http"
     PLAIN = "plain"
     PLAIN_ON_443 = "plain on 443"
 
@@ -33,7 +34,7 @@ class Server(StrEnum):
 WHERE = {
     Server.HTTP: (SERVER, 80), Server.TLS: (SERVER, 443), Server.RETRY: (RETRY, 443),
     Server.HTTP_ON_443: (SWAPPED, 443), Server.TLS_ON_80: (SWAPPED, 80),
-    Server.PLAIN: (PLAIN, 80), Server.PLAIN_ON_443: (PLAIN, 443),
+    Server.STANDARD: (STANDARD, 80), Server.PLAIN: (PLAIN, 80), Server.PLAIN_ON_443: (PLAIN, 443),
 }
 
 # Opens the stream and sends the text in its own way; the decoy is as long, and of a name that is allowed.

@@ -239,6 +239,17 @@ def lying(length: int) -> Trick:
     return in_turn(body(b"", f"Content-Length: {length}"), kept_alive, what, "closed")
 
 
+def smuggled(what: str, *lines: str, method: str = "POST") -> Trick:
+    """The request is the body of another one: so it is to us, and to the server that sees the length as well."""
+
+    def attempts(name: str) -> list[Attempt]:
+        hidden = request(name)
+        fields = [line.format(len(hidden)) for line in lines]
+        return [Attempt(request(DECOY, *fields, method=method) + hidden, b"", page(name), whole)]
+
+    return Trick(f"a request for a body, {what}", Server.STANDARD, attempts, "closed")
+
+
 def unknown(server: Server, what: str, text: Text, allowed: Fate = "works") -> Trick:
     return Trick(what, server, lambda name: [Attempt(text(name), text(DECOY), accepted(), whole)], allowed,
                  names=(ALLOWED,))
@@ -258,6 +269,15 @@ TRICKS = [
           lambda name: [Attempt(_SWITCHES + request(name), b"", page(name), repeated_answer)], "works"),
     in_turn(body(b"", "Content-Length: 1"), kept_alive, "after a body that is a byte short: the method loses one"),
     *(lying(length) for length in (41, 1000)),
+    smuggled("by a length", "Content-Length: {}"),
+    smuggled("by a length behind a line without a colon", "no field", "Content-Length: {}"),
+    smuggled("by a length behind a name with a space", "a b: x", "Content-Length: {}"),
+    smuggled("by a length behind a name of eight bits", "\xe9: x", "Content-Length: {}"),
+    smuggled("by a length with a space before the colon", "Content-Length : {}"),
+    smuggled("by a length with a tab before the colon", "Content-Length\t: {}"),
+    smuggled("by a length behind a vertical tab", "\x0bContent-Length: {}"),
+    *(smuggled(f"of {method}", "Content-Length: {}", method=method) for method in ("GET", "post")),
+    Trick("as an honest client sends it, to Python's server", Server.STANDARD, get(whole), "works"),
     Trick("the second request after conntrack has forgotten the flow, and the server spoken", Server.HTTP,
           lambda name: [Attempt(request(DECOY) + request(name), b"", page(name),
                                 partial(server_goes_on, request(DECOY)))], "closed", wait=_FORGOTTEN),

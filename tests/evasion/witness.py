@@ -1,7 +1,8 @@
 """The server side: real applications that write down what reached them, by the client's port.
 
-An nginx for HTTP, OpenSSL for TLS (one that takes the first ClientHello and one that always wants a second), and a
-plain TCP application that takes anything for a request that has an empty line behind it.
+An nginx for HTTP, Python's own server (which takes nearly anything for a request's head), OpenSSL for TLS (one that takes
+the first ClientHello and one that always wants a second), and a plain TCP application that takes anything for a request
+that has an empty line behind it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family
 
 SWAPPED: dict[Family, str] = {4: "198.51.100.3", 6: "2001:db8:2::3"}  # TLS on port 80, HTTP on 443
+STANDARD: dict[Family, str] = {4: "198.51.100.6", 6: "2001:db8:2::6"}  # Python's own HTTP server
 PLAIN: dict[Family, str] = {4: "198.51.100.4", 6: "2001:db8:2::4"}  # the plain application on both
 RETRY: dict[Family, str] = {4: "198.51.100.5", 6: "2001:db8:2::5"}  # HelloRetryRequest on port 443
 _PREFIX: dict[Family, int] = {4: 24, 6: 64}
@@ -72,7 +75,7 @@ class Witnesses:
         self._lock = threading.Lock()
         here.mkdir()
         server.configure(*(f"addr add {address}/{_PREFIX[family]} dev eth0" + " nodad" * (family == 6)
-                           for table in (SWAPPED, PLAIN, RETRY) for family, address in table.items()))
+                           for table in (SWAPPED, PLAIN, RETRY, STANDARD) for family, address in table.items()))
         self._start_nginx(server, here)
         server.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-days", "30", "-subj", "/CN=nfqdpi lab", "-keyout", here / "key.pem", "-out", here / "cert.pem"])
@@ -80,7 +83,7 @@ class Witnesses:
         retry.set_ecdh_curve("secp384r1")  # no client sends a share for this group first
         for addresses, port, serve in ((SERVER, 443, self._over(usual)), (SWAPPED, 80, self._over(usual)),
                                        (RETRY, 443, self._over(retry)), (PLAIN, 80, self._plainly),
-                                       (PLAIN, 443, self._plainly)):
+                                       (PLAIN, 443, self._plainly), (STANDARD, 80, self._standard)):
             for family in SERVER:
                 self._listen(server, family, addresses[family], port, serve)
 
@@ -170,6 +173,30 @@ class Witnesses:
                     peer.sendall(outgoing.read())
 
         return serve
+
+    def _standard(self, peer: socket.socket, client_port: int) -> None:
+        """A server that reads the body of a POST and of nothing else."""
+        said = self._said[client_port]
+
+        class Page(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                said.append(f"{self.requestline!r} Host {self.headers.get('host')!r}")
+                page = f"hello from {self.headers.get('host')}\n".encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        Page(peer, ("", client_port), None)  # type: ignore[arg-type]  # it asks its server for nothing
 
     def _plainly(self, peer: socket.socket, client_port: int) -> None:
         """Answers each head, and writes down each as a line."""

@@ -132,8 +132,36 @@ def after(found: Answer) -> tuple[int, int]:
 
 def test_a_body_by_its_length() -> None:
     """The body is skipped, never read."""
-    head = request("a.example", "Content-Length: 17", "content-length: 17")
+    head = request("a.example", "Content-Length: 17", "content-length: 17", method="POST")
     assert after(unit(head)) == (len(head), 17)
+
+
+@pytest.mark.parametrize("line", ["foo", "Content-Length : 5", "Content-Length\t: 5", "\x0bContent-Length: 5", ": x",
+                                  "a b: x", "\xe9: x", "\x1cContent-Length: 5"])
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_a_line_that_is_no_field_beside_a_length(line: str, framing: str) -> None:
+    """Some servers stop reading the head there, and see no length behind it (RFC 9112, 5.1)."""
+    assert unit(request("a.example", line, framing, method="POST")).flaw
+    assert not unit(request("a.example", "X!#$%&'*+-.^_`|~9: 5", framing, method="POST")).flaw
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "post"])
+@pytest.mark.parametrize(("body", "flaw"), [
+    (b'{"query": "GET / HTTP/1.1"}', False), (b"word", False), (b"\r\n", False), (b"a=b c=d\r\n", False),
+    (b"two words\r\n", False), (request("b.example"), True), (b"\r\n" + request("b.example"), True),
+    (b"GET http://b.example/ HTTP/1.1", True), (b"GET\x1chttp://b.example/\x1cHTTP/1.1", True),
+    (b"GET http://b.example/\r\n", True),
+])
+def test_a_body_where_none_belongs(method: str, body: bytes, flaw: bool) -> None:
+    """A server that does not read it takes it for the next request; so it may not be one."""
+    data = request("a.example", f"Content-Length: {len(body)}", method=method)
+    then = unit(data).then
+    assert then is not None
+    found = settles(then, body + request("c.example"))
+    assert isinstance(found, Classification) is flaw
+    assert isinstance(found, Step) is not flaw
+    assert not isinstance(found, Step) or found.length + found.skip == len(body)
+    assert unit(request("a.example", "Upgrade: websocket", "Content-Length: 5", method=method)).flaw
 
 
 def test_a_body_in_chunks() -> None:
