@@ -111,9 +111,9 @@ def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classifica
 
 def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     """A whole head: its first line's words, its other lines; ``length`` counts from the start of the unit."""
-    method, target, version = words[0].upper(), b" ".join(words[1:-1]), words[-1]
+    method, target, version = words[0], b" ".join(words[1:-1]), words[-1]
     fields = _fields(lines)
-    hosts = _hosts(method, target, fields)
+    hosts = _hosts(method.upper(), target, fields)
     flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
     if not target or _VERSION.fullmatch(version) is None:
         flaw = "not a request line of HTTP/1"
@@ -135,7 +135,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
         if skip < 0 or len(lengths) > 1:
             skip, flaw = 0, flaw or "Content-Length is not one number"
     confirm = _leaves(method, fields)
-    if skip and words[0] not in _BODIES:
+    if skip and method not in _BODIES:
         if confirm is not None:
             flaw = flaw or "a body where none belongs"
         skip, then = 0, _Unread(skip)

@@ -209,6 +209,20 @@ def test_a_refusal_without_a_body(talk: Talks, method: str, status: str) -> None
     assert flow.server(response("101 Switching Protocols")) == "accelerate confirmed"
 
 
+def test_methods_are_spelled_in_capitals(talk: Talks) -> None:
+    """To a server "head" is another method than HEAD, whose answer may have a body: the next answer begins behind it
+    (RFC 9110, 9.1). What answers "connect" opens no tunnel."""
+    flow, body = talk(), response("101 Switching Protocols")
+    assert [flow.opens(), flow.client(request(ALLOWED, "Upgrade: websocket", method="head"))] == [
+        OPENING, "confirm default"]
+    assert flow.server(response("200 OK", f"Content-Length: {len(body)}")) == OPENING
+    end = flow.received
+    assert flow.client(request(ALLOWED, "Upgrade: websocket")) == "confirm default"
+    assert flow.server(body, at=end) == "confirm need_more"
+    tunnel, asks = talk(), request(ALLOWED, method="connect", target=f"{ALLOWED}:443")
+    assert [tunnel.opens(), tunnel.client(asks)] == [OPENING, YES]
+
+
 def test_a_refused_upgrade(talk: Talks) -> None:
     """Any other final answer goes on with HTTP, and so do we; interim answers decide nothing (RFC 9110, 15.2)."""
     flow = talk()

@@ -1,8 +1,8 @@
 """The server side: real applications that write down what reached them, by the client's port.
 
-An nginx for HTTP, Python's own server (which takes nearly anything for a request's head), OpenSSL for TLS (one that takes
-the first ClientHello and one that always wants a second), and a plain TCP application that takes anything for a request
-that has an empty line behind it.
+An nginx for HTTP, Python's own server (which takes nearly anything for a request's head), OpenSSL for TLS (one that
+takes the first ClientHello and one that always wants a second), and a plain TCP application that takes anything for a
+request that has an empty line behind it.
 """
 
 from __future__ import annotations
