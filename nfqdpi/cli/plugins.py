@@ -22,14 +22,18 @@ def ls(config: Config, *, as_json: bool) -> None:
     Example: nfqdpi plugins ls
     """
     from nfqdpi import plugins
-    from nfqdpi.core.classifier import Classifier
+    from nfqdpi.core.classifier import Adviser, Classifier
 
-    rows = []
+    rows: list[tuple[str, bool, str, str, list[int], str, str]] = []
     try:
         for point in plugins.points():
             one = plugins.load(point)
             section = config.plugin.get(one.name, {})
             for reader in plugins.make(one, section):
+                if isinstance(reader, Adviser):
+                    rows.append((one.name, section.get("enabled", one.plugin.enabled), "", "", [], reader.version,
+                                 one.source))
+                    continue
                 kind = "TCP" if isinstance(reader, Classifier) else "UDP"
                 rows.append((one.name, section.get("enabled", one.plugin.enabled), reader.protocol, kind,
                              list(reader.ports), reader.version, one.source))

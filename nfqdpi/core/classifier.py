@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nfqdpi.core.verdict import Verdict
 
@@ -222,6 +222,28 @@ class DatagramClassifier:
     both: bool = False
 
 
+class Advice(NamedTuple):
+    """What a plugin would do with a unit that the policy has not blocked, and why. BLOCK: one such is enough. INSPECT:
+    it wants to see what follows. ACCELERATE: it has seen enough."""
+
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adviser:
+    """What a plugin offers that knows no protocol, but has a word to say of what classifiers find: ``advise`` gets the
+    unit, and the addresses of client and server (4 or 16 bytes each); None: nothing.
+
+    The strictest counts, of the policy's verdict and all advice: any block blocks, and a flow is accelerated only where
+    nobody wants to look on.
+    """
+
+    name: str
+    version: str
+    advise: Callable[[Classification, bytes, bytes], Advice | None]
+
+
 class Overrun(BaseException):
     """Raised in a plugin that takes too long. No Exception: a plugin must not take it for one of its own."""
 
@@ -238,7 +260,7 @@ class Plugin:
     ``[plugin.NAME]``. ``enabled``: whether it is so unless the configuration says otherwise.
     """
 
-    make: Callable[[Any], tuple[Classifier | DatagramClassifier, ...]]
+    make: Callable[[Any], tuple[Classifier | DatagramClassifier | Adviser, ...]]
     settings: type[Any]
     enabled: bool = True
     interface: int = INTERFACE

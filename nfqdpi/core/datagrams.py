@@ -184,6 +184,8 @@ class Datagrams:
     def _unit(self, flow: DatagramFlow, unit: Classification, now: float) -> Decision:
         found = self._judge.named(unit, flow.client, flow.key.dst, now)
         outcome = self._judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
+        if self._judge.advisers:
+            found, outcome = self._judge.advised(found, outcome, flow.client, flow.key.dst)
         if not outcome.verdict.blocks and found.flaw:
             outcome = self._judge.exception(Reason.MALFORMED)
         elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:

@@ -12,6 +12,7 @@ from math import inf
 from typing import assert_never
 
 from nfqdpi.core.classifier import (
+    Adviser,
     Classification,
     Classifier,
     DatagramClassifier,
@@ -48,7 +49,7 @@ class Engine:
     """Decides flows. Not thread-safe: one engine a worker."""
 
     def __init__(  # noqa: PLR0913  each is one setting, most with a default
-        self, classifiers: Iterable[Classifier | DatagramClassifier], policy: Policy,
+        self, classifiers: Iterable[Classifier | DatagramClassifier | Adviser], policy: Policy,
         exceptions: Mapping[Reason, Verdict], *, limits: Limits | None = None, strict: bool = True,
         simulate: Reason | None = None, known: KnownNames | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class Engine:
         """From the next packet on another policy decides."""
         self.judge.govern(policy, exceptions)
 
-    def use(self, classifiers: Iterable[Classifier | DatagramClassifier], *, lacking: bool = False) -> None:
+    def use(self, classifiers: Iterable[Classifier | DatagramClassifier | Adviser], *, lacking: bool = False) -> None:
         """From the next flow on these read. ``lacking``: one that should is left out, so what nobody knows may be its:
         that is treated as ``plugin_error`` says."""
         classifiers = tuple(classifiers)
@@ -89,6 +90,7 @@ class Engine:
         self.datagrams.use(datagrams, lacking=lacking)
         # Where no answers are seen any more, those that were are of no use.
         self.judge.known = self._known if any(c.both for c in datagrams) else None
+        self.judge.advisers = tuple(c for c in classifiers if isinstance(c, Adviser))
         streams = [c for c in classifiers if isinstance(c, Classifier)]
         self._readers = tuple(c.bounded for c in streams if c.elsewhere)
         self._readers_on = {  # what is asked about flows to ports that are some classifier's own
@@ -269,6 +271,8 @@ class Engine:
         else:
             found = self.judge.named(found, flow.client, flow.key.dst, now)
             outcome = self.judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
+            if self.judge.advisers:
+                found, outcome = self.judge.advised(found, outcome, flow.client, flow.key.dst)
         if found.flaw and not (found.names and outcome.verdict.blocks):
             # What is cut off in front may look broken; only a whole stream can be held to its rules.
             reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
@@ -326,6 +330,7 @@ class Engine:
             # The policy has changed between question and answer: what it says now counts.
             nameless = Reason.NO_NAME if unit.protocol else Reason.UNKNOWN_PROTOCOL
             outcome = self.judge.ask(unit.names, nameless, flow.client, unit.protocol)
+            unit, outcome = self.judge.advised(unit, outcome, flow.client, flow.key.dst)
             if outcome.verdict.blocks:
                 return self._decide(flow, outcome, unit if unit.protocol else None, now)
             flow.confirmed, flow.revision = outcome.verdict, self.judge.policy.revision

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from nfqdpi.core.classifier import Classification, Known
+from nfqdpi.core.classifier import Adviser, Classification, Known
 from nfqdpi.core.decision import Client, Outcome, Policy
 from nfqdpi.core.verdict import Reason, Verdict
 
 _NOTHING_ASKED = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
+
+
+# The order of advice.
+_STRICT = {Verdict.ACCELERATE: 0, Verdict.INSPECT: 1, Verdict.BLOCK: 2, Verdict.BLOCK_SILENT: 2}
 
 
 class KnownNames(Protocol):
@@ -32,6 +36,7 @@ class Judge:
         self.policy = policy
         self.exceptions = exceptions
         self.known: KnownNames | None = None
+        self.advisers: tuple[Adviser, ...] = ()
 
     def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         """From now on another policy speaks."""
@@ -54,6 +59,21 @@ class Judge:
             ruling = next((r for r in rulings if r.verdict.blocks), redirected)
         reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
         return Outcome(ruling.verdict, reason, ruling.rule, ruling.list, ruling.redirect)
+
+    def advised(self, found: Classification, outcome: Outcome, client: Client, server: bytes
+                ) -> tuple[Classification, Outcome]:
+        """The unit and what becomes of it once the advisers were heard. Who has changed something is noted."""
+        verdict = outcome.verdict
+        if verdict.blocks:
+            return found, outcome
+        for adviser in self.advisers:
+            advice = adviser.advise(found, client.address, server)
+            if advice is None or _STRICT[advice.verdict] <= _STRICT[verdict]:
+                continue
+            verdict = advice.verdict
+            found = replace(found, attributes={**found.attributes, "advice": f"{adviser.name}: {advice.why}"})
+            outcome = Outcome(verdict, Reason.ADVICE)
+        return found, outcome
 
     def lookup(self, names: tuple[str, ...], client: Client, protocol: str) -> Outcome:
         """As ``ask``, of a message of DNS: one without a name but the root's leads nowhere, and passes."""

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     CONFIRMED = "confirmed"
     NO_NAME = "no_name"
     UNKNOWN_PROTOCOL = "unknown_protocol"
+    ADVICE = "advice"
     MIDSTREAM = "midstream"
     ECH = "ech"
     SNI_MISMATCH = "sni_mismatch"

@@ -16,7 +16,7 @@ from nfqdpi.events.model import App, Client, Dns, Event, Http, Quic, Tls, Verdic
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
 _FLOW_ID = (1 << 48) - 1
 _MOST_NAMES = 16  # of one request or hello, beside the first, and attributes; honest ones have none
-_NOTES = ("dns", "sni_mismatch")  # told on their own
+_NOTES = ("advice", "dns", "sni_mismatch")  # told on their own
 
 ACTION_OF: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
     Verdict.INSPECT: "inspect", Verdict.ACCELERATE: "accelerate", Verdict.BLOCK: "block", Verdict.BLOCK_SILENT: "block",
@@ -47,6 +47,7 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
     if found:
         made.other_names = tuple(other[:_LONGEST_TEXT] for other in names[1 : 1 + _MOST_NAMES])
         made.dns_name = joined[:_LONGEST_TEXT]
+        made.advice = attributes.get("advice", "")[:_LONGEST_TEXT]
         made.sni_mismatch = attributes.get("sni_mismatch", "")[:_LONGEST_TEXT]
         _tell(made, found.protocol, name[:_LONGEST_TEXT], attributes)
     return made

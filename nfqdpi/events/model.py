@@ -106,6 +106,7 @@ class Event(Struct, omit_defaults=True, tag_field="event_type", tag="verdict"):
     app: App | None = None
     dns_name: Annotated[str, Meta(description="What the client asked DNS for when it was given the server's address, "
                                               "where the flow has no name or hides it")] = ""
+    advice: Annotated[str, Meta(description="The plugin that wants it so, and why: NAME: WHY")] = ""
     sni_mismatch: Annotated[str, Meta(description="The same, where the flow says another name")] = ""
     other_names: Annotated[tuple[str, ...], Meta(description="Up to 16 names beside the first; honest clients have "
                                                              "none")] = ()

@@ -18,6 +18,7 @@ REASONS = {
     Reason.MIDSTREAM: "the flow is older than what is remembered of it: `[fail] midstream`",
     Reason.ECH: "an encrypted hello may hide another name: `[fail] ech`",
     Reason.SNI_MISMATCH: "a name that the client was not told this address for: `[fail] sni_mismatch`",
+    Reason.ADVICE: "a plugin wants it so, whatever the policy allows: `advice` says which, and why",
     Reason.MALFORMED: "it breaks its protocol's rules: `[fail] malformed`",
     Reason.OVERLAP: "a byte was sent twice, and not the same: `[fail] overlap`",
     Reason.OUT_OF_WINDOW: "a segment that the server would not take",

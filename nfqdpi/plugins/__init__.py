@@ -10,12 +10,12 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from nfqdpi.core.classifier import INTERFACE, Classifier, DatagramClassifier, Plugin
+from nfqdpi.core.classifier import INTERFACE, Adviser, Classifier, DatagramClassifier, Plugin
 
 GROUP = "nfqdpi.classifiers"
 _OURS = "nfqdpi."
 
-Reader = Classifier | DatagramClassifier
+Reader = Classifier | DatagramClassifier | Adviser
 Section = Mapping[str, Any]  # [plugin.NAME] of the configuration, as TOML has it
 
 
@@ -60,7 +60,7 @@ def load(point: EntryPoint) -> Installed:
     if isinstance(found, Reader):
         found = Plugin(partial(_alone, found), NoSettings)
     if not isinstance(found, Plugin):
-        raise PluginError(f"{called} is no Plugin, Classifier or DatagramClassifier")
+        raise PluginError(f"{called} is no Plugin, Classifier, DatagramClassifier or Adviser")
     if found.interface != INTERFACE:
         raise PluginError(f"{called} is made for interface {found.interface}, and this is {INTERFACE}")
     return Installed(point.name, point.value, found)
@@ -96,4 +96,5 @@ def make(one: Installed, section: Section) -> list[Reader]:
         offered = one.plugin.make(msgspec.convert(own, one.plugin.settings))
     except Exception as error:
         raise PluginError(f"plugin {one.name!r} ({one.source}) cannot be made: {error}") from error
-    return [replace(reader, ports=ports) if ports is not None and reader.ports else reader for reader in offered]
+    return [replace(one, ports=ports) if ports is not None and not isinstance(one, Adviser) and one.ports else one
+            for one in offered]

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, Pending
+from nfqdpi.core.classifier import (
+    NEED_MORE,
+    Advice,
+    Adviser,
+    Classification,
+    Classifier,
+    DatagramClassifier,
+    Pending,
+)
 from nfqdpi.core.decision import Client, Decision, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.table import FlowTable
@@ -634,3 +642,35 @@ def test_a_full_table_of_ended_flows() -> None:
     talk.mark = waiting
     assert talk.server(b"more of the reply") == "accelerate confirmed"
     assert judge.flows.evicted == 0
+
+
+def _advising(verdict: Verdict, name: str = "adviser") -> Adviser:
+    return Adviser(name, "1", lambda found, client, server: Advice(verdict, "so") if found.names else None)
+
+
+@pytest.mark.parametrize(("advice", "answer"), [
+    ((), "confirm default"),
+    ((Verdict.ACCELERATE,), "confirm default"),
+    ((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.INSPECT), "block advice"),
+    ((Verdict.INSPECT, Verdict.ACCELERATE), "confirm advice"),
+])
+def test_advice(advice: tuple[Verdict, ...], answer: str) -> None:
+    """Any block blocks, and a flow is accelerated only where nobody wants to look on; nobody overrules a block."""
+    judge = engine(classifiers=(*CLASSIFIERS, *map(_advising, advice)))
+    flow = Talk(judge)
+    assert [flow.opens(), flow.client(HELLO)] == ["inspect need_more", answer]
+    found = flow.judgements[0].classification
+    assert found is not None
+    assert found.attributes.get("advice", "") == ("adviser: so" if answer.endswith("advice") else "")
+    if flow.mark is Verdict.CONFIRM:
+        assert flow.server(server_hello()) == ("inspect confirmed" if Verdict.INSPECT in advice else
+                                               "accelerate confirmed")
+    blocked = Talk(judge, sport=2)
+    assert [blocked.opens(), blocked.client(BAD)] == ["inspect need_more", NO]
+
+
+def test_advice_on_datagrams() -> None:
+    """The same of UDP."""
+    reader = DatagramClassifier("any", "any", "1", lambda data: Classification("any", ("x.example",)), (443,))
+    judge = engine(classifiers=(reader, _advising(Verdict.BLOCK)))
+    assert line(judge.process(ip(17, udp(b"x")), 0.0)) == "block advice"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nfqdpi.config import Config
-from nfqdpi.core.classifier import Classifier
+from nfqdpi.core.classifier import Adviser, Classifier, DatagramClassifier
 from nfqdpi.core.decision import Action, Decision, Judgement, Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Reason, Verdict
@@ -27,7 +27,7 @@ RULES = (
 
 
 def engine(*, strict: bool = True, default: Verdict = Verdict.ACCELERATE, exceptions: Mapping[Reason, Verdict] = OPEN,
-           classifiers: Sequence[Classifier] = CLASSIFIERS, **limits: float) -> Engine:
+           classifiers: Sequence[Classifier | DatagramClassifier | Adviser] = CLASSIFIERS, **limits: float) -> Engine:
     """An engine with the rules above."""
     return Engine(classifiers, Policy(RULES, default), exceptions, strict=strict,
                   limits=replace(Limits(), **limits))  # type: ignore[arg-type]  # whole numbers stay whole
