@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import datetime, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nfqdpi.policy.model import Policy, Ruling
 
 _NOBODY = "0.0.0.0"  # noqa: S104  in no group but those of all addresses
+_NAMELESS = frozenset({"ssh", "wireguard"})  # protocols that ask for no name
 
 
 @click.command("explain")
@@ -32,14 +33,17 @@ _NOBODY = "0.0.0.0"  # noqa: S104  in no group but those of all addresses
               help="Who asks: an address, a MAC address, or a client's name.")
 @click.option("--mac", metavar="MAC", help="The client's MAC address, beside its address.")
 @click.option("--interface", metavar="NAME", help="The interface that the client comes in by.")
+@click.option("--protocol", metavar="PROTOCOL",
+              help="As tls, http, quic or dns; default: each that a rule is for, and all others.")
 @click.option("--at", metavar="TIME", help='As "2026-11-30 21:30" or, of today, "21:30"; default: now.')
 @config_option
 @json_option
 def command(  # noqa: PLR0913  one for each option
-    config: Config, name: str, *, client: str, mac: str | None, interface: str | None, at: str | None, as_json: bool,
+    config: Config, name: str, *, client: str, mac: str | None, interface: str | None, protocol: str | None,
+    at: str | None, as_json: bool,
 ) -> None:
-    """Would NAME pass? Every rule that is passed over, why, and the one that decides. Exit 0: yes, 1: it would be
-    blocked.
+    """Would NAME pass? Every rule that is passed over, why, and the one that decides; for each protocol, where that
+    matters. Exit 0: yes, 1: it would be blocked, in one protocol at least.
 
     Example: nfqdpi explain www.video.example --client 192.168.1.70 --at 21:30
     """
@@ -60,35 +64,51 @@ def command(  # noqa: PLR0913  one for each option
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except StateError as error:
         fail(Exit.DEGRADED, str(error))
-    rulings = {who: policy.decide(name, who) for who in asking}
+    spoken = _spoken(policy) if protocol is None else [protocol.lower()]
+    rulings = {(who, by): policy.decide(name, who, by) for who in asking for by in spoken}
     matched = {ruling: _matched(config, policy, ruling, name) for ruling in set(rulings.values())}
     limits = {rule.name: {"used_s": round(used.get(rule.name, 0.0)), "limit_s": float(rule.limit)}
               for rule in policy.rules if rule.limit is not None}
-    answers = [{
+    answers = {(who, by): {
         "name": name, "domain": registrable(name), "client": str(ip_address(who.address)),
-        "mac": who.mac.hex(":") or None,
+        "mac": who.mac.hex(":") or None, "protocol": by or None,
         "time": datetime.fromtimestamp(now, assemble.time_zone(config)).isoformat(timespec="seconds"),
         "verdict": ruling.verdict.name.lower(), "rule": ruling.rule, "list": ruling.list,
-        **matched[ruling]._asdict(), "limit": limits.get(ruling.rule or ""),
+        **matched[ruling]._asdict(), "redirect": [str(ip_address(address)) for address in ruling.redirect],
+        "limit": limits.get(ruling.rule or ""),
         "passed_over": [
             {"rule": rule.name, "why": why, **({"limit": limits[rule.name]} if rule.name in limits else {})}
-            for rule, why in policy.passed_over(name, who)],
+            for rule, why in policy.passed_over(name, who, by)],
         "missing_lists": [one for one in assemble.lists(config) if one not in policy.lists],
-    } for who, ruling in rulings.items()]
-    _show(answers, as_json=as_json)
-    sys.exit(Exit.NO if any(ruling.verdict.blocks for ruling in rulings.values()) else Exit.OK)
-
-
-def _show(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """One that is the same for all the client's addresses once, or else each with its own."""
-    alike = all({**one, "client": "", "mac": ""} == {**answers[0], "client": "", "mac": ""} for one in answers)
-    for told in answers[:1] if alike else answers:
+    } for (who, by), ruling in rulings.items()}
+    for title, told in _distinct(answers):
         if as_json:
             emit_json(told)
         else:
-            if not alike:
-                click.echo(f"{told['client']}{' ' + told['mac'] if told['mac'] else ''}:")
+            if title:
+                click.echo(f"{title}:")
             _print(told)
+    sys.exit(Exit.NO if any(ruling.verdict.blocks for ruling in rulings.values()) else Exit.OK)
+
+
+def _spoken(policy: Policy) -> list[str]:
+    """The protocols that a name may be asked for in, and that rules are for; and "", which is every other one."""
+    return ["", *sorted({protocol for rule in policy.rules for protocol in rule.protocols} - _NAMELESS)]
+
+
+def _distinct(answers: dict[tuple[Client, str], dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each answer with what it is for: the client's address where its addresses are not all treated alike, and the
+    protocol where it is not treated as all others are."""
+    clients, protocols = (list(dict.fromkeys(part)) for part in zip(*answers, strict=True))
+    said = {key: {**told, "client": "", "mac": "", "protocol": ""} for key, told in answers.items()}
+    others, *named = protocols
+    apart = [by for by in named if any(said[who, by] != said[who, others] for who in clients)]
+    differ = any(said[who, by] != said[clients[0], by] for who, by in said)
+    for who in clients if differ else clients[:1]:
+        for by in (others, *apart):
+            told = answers[who, by]
+            title = [told["client"] + f" {told['mac']}" * bool(told["mac"])] if differ else []
+            yield ", ".join([*title, by or "other protocols"] if apart else title), told
 
 
 class Matched(NamedTuple):
@@ -127,7 +147,8 @@ def _print(told: dict[str, Any]) -> None:
     by += _used(told)
     domain = f" [{printable(told['domain'])}]" if told["domain"] != told["name"] else ""
     verdict = click.style(told["verdict"], fg="red" if told["verdict"].startswith("block") else "green")
-    click.echo(f"{printable(told['name'])}{domain}: {verdict}{by}")
+    answer = f"; DNS answers {', '.join(told['redirect'])}; flows pass" if told["redirect"] else ""
+    click.echo(f"{printable(told['name'])}{domain}: {verdict}{by}{answer}")
 
 
 def _used(told: dict[str, Any]) -> str:
@@ -137,9 +158,13 @@ def _used(told: dict[str, Any]) -> str:
 
 def _name(written: str) -> str:
     """A name as a browser's address line shows it, without the port, and an IPv6 address without brackets."""
+    from nfqdpi.policy.names import Pattern
+
     match = re.fullmatch(r"\[(.*)\](?::\d+)?|([^:]*):\d+", written)
     name = match[1] or match[2] or "" if match else written
-    if not name.strip(".") or "/" in name or not name.isprintable():
+    try:
+        Pattern.parse(f"={name}")
+    except ValueError:
         fail(Exit.USAGE, f"{printable(name)!r} is not a name")
     return name
 

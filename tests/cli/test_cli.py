@@ -77,7 +77,8 @@ def test_explain_refuses_what_is_no_address(policy: Path) -> None:
     assert call("explain", "x", "--client", "10.0.0", "-c", policy).exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["", ".", "http://school.example/", "a\x1b[31m", "a\udcff"])
+@pytest.mark.parametrize("name", ["", ".", "http://school.example/", "a\x1b[31m", "a\udcff", "*.example", "=x.example",
+                                  "foo..example", "[::1"])
 def test_explain_refuses_what_is_no_name(policy: Path, name: str) -> None:
     """What no client could ask for is a usage error, not a yes."""
     result = call("explain", name, "--json", "-c", policy)

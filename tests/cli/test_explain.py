@@ -171,6 +171,62 @@ def test_the_time_used_is_shown(fetched: Path) -> None:
     assert told(fetched, *noon)["limit"] == {"used_s": 5400, "limit_s": 3600.0}
 
 
+PROTOCOLS = """
+[[rule]]
+name = "hellos"
+action = "block"
+domains = ["x.example"]
+protocols = ["tls", "quic"]
+[[rule]]
+name = "told"
+action = "redirect"
+domains = ["y.example"]
+redirect = ["192.0.2.1", "2001:db8::1"]
+protocols = ["dns"]
+[[rule]]
+name = "shell"
+action = "block"
+protocols = ["ssh"]
+"""
+
+
+def test_a_name_is_judged_in_every_protocol_that_rules_are_for(fetched: Path) -> None:
+    """One that is blocked makes the answer no; those that are treated as all others are not told apart. A protocol that
+    has no names is not asked about."""
+    with (fetched / "nfqdpi.toml").open("a") as file:
+        file.write(PROTOCOLS)
+    result = explain(fetched, "x.example")
+    shown = [line for line in result.stdout.splitlines() if line[0] != " "]
+    assert (result.exit_code, shown) == (1, [
+        "other protocols:", "x.example: accelerate, as no rule matches: [policy] default",
+        "quic:", "x.example: block by rule 'hellos' (pattern x.example)",
+        "tls:", "x.example: block by rule 'hellos' (pattern x.example)"])
+    lines = explain(fetched, "x.example", "--json").stdout.splitlines()
+    assert [(one["protocol"], one["verdict"]) for one in map(json.loads, lines)] == [
+        (None, "accelerate"), ("quic", "block"), ("tls", "block")]
+    assert explain(fetched, "z.example").stdout.count("z.example: ") == 1
+
+
+@pytest.mark.parametrize(("protocol", "code"), [("tls", 1), ("TLS", 1), ("http", 0), ("ssh", 1)])
+def test_a_protocol_may_be_named(fetched: Path, protocol: str, code: int) -> None:
+    """Then it alone is asked about."""
+    with (fetched / "nfqdpi.toml").open("a") as file:
+        file.write(PROTOCOLS)
+    result = explain(fetched, "x.example", "--protocol", protocol)
+    assert (result.exit_code, result.stdout.count("x.example: ")) == (code, 1)
+    assert told(fetched, "x.example", "--protocol", protocol)["protocol"] == protocol.lower()
+
+
+def test_what_dns_answers_is_shown(fetched: Path) -> None:
+    """Of a rule that redirects: flows for the name pass."""
+    with (fetched / "nfqdpi.toml").open("a") as file:
+        file.write(PROTOCOLS)
+    result = explain(fetched, "y.example", "--protocol", "dns")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0, "y.example: accelerate by rule 'told' (pattern y.example); DNS answers 192.0.2.1, 2001:db8::1; flows pass")
+    assert told(fetched, "y.example", "--protocol", "dns")["redirect"] == ["192.0.2.1", "2001:db8::1"]
+
+
 def test_a_client_of_many_addresses(fetched: Path) -> None:
     """Where they are not all treated alike, each is shown; one that is blocked makes the answer no."""
     (fetched / "names").write_text("10.0.0.7 laptop\n192.168.1.70 laptop\nfd00::7 laptop\n")
