@@ -43,4 +43,4 @@ def test_when_the_kernel_got_a_packet() -> None:
     header, payload = attribute(1, pack("!IHBx", 7, 0x800, 2)), attribute(10, b"IP")
     for stamp, arrived in ((attribute(4, pack("!QQ", 1_800_000_000, 250_000)), 1_800_000_000.25), (b"", 0.0)):
         buffer = bytearray(message(0x300, 0, 0, nfgenmsg() + header + stamp + payload))
-        assert packet(buffer, len(buffer)) == (7, 0, Path(), b"IP", arrived)
+        assert packet(bytes(buffer)) == (7, 0, Path(), b"IP", arrived)

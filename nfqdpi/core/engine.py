@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import inf
-from typing import assert_never
+from typing import Final, assert_never
 
 from nfqdpi.core.classifier import (
     Adviser,
@@ -30,19 +30,19 @@ from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _SYN, _SYN_ACK, _RST = Flags.SYN, Flags.SYN | Flags.ACK, Flags.RST
-_FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
+_FINAL: Final = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
-_OVERFLOW_MEMORY = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
-_PIECE = 1 << 14  # bytes of payload that are looked at together; enough for a hello and most heads
-_REUSE_DISTANCE = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
+_OVERFLOW_MEMORY: Final = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
+_PIECE: Final = 1 << 14  # bytes of payload that are looked at together; enough for a hello and most heads
+_REUSE_DISTANCE: Final = 1 << 24  # bytes; a payload this far from a decided flow's is a new flow's on the same tuple
 
-_READING = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
-_ANYWHERE = Path()
-_CONFIRMING = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
-_CONFIRMED = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
-_WATCHING = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
-_OUTSIDE = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
-_UNFIT = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
+_READING: Final = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+_ANYWHERE: Final = Path()
+_CONFIRMING: Final = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
+_CONFIRMED: Final = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
+_WATCHING: Final = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
+_OUTSIDE: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
+_UNFIT: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 
 
 class Engine:

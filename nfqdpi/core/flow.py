@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.core.decision import Client, Path
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.verdict import Reason, Verdict
 
-_FLOW_BYTES = 1500  # the object, its key, its buffers without their bytes, and its places in the table
+_FLOW_BYTES: Final = 1500  # the object, its key, its buffers without their bytes, and its places in the table
 
-_SERVER_BYTES = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
-_SERVER_SEGMENTS = 64
-_MOST_LOOKING = 1 << 20  # bytes in which an answer is looked for, in all; it is in the first hundred
-_MOST_STEPS = 256  # behind a unit without an answer; a ClientHello's early data comes in a few records
-_ANY_REPLY = Reply(accepted=True, length=0)
-_ENDS = Flags.FIN | Flags.RST
-_SEQ_BITS = 1 << 32
-_FIN = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
+_SERVER_BYTES: Final = 16640  # a ServerHello's record at its longest (RFC 8446, 5.1: 2^14 + 256), to find the reply in
+_SERVER_SEGMENTS: Final = 64
+_MOST_LOOKING: Final = 1 << 20  # bytes in which an answer is looked for, in all; it is in the first hundred
+_MOST_STEPS: Final = 256  # behind a unit without an answer; a ClientHello's early data comes in a few records
+_ANY_REPLY: Final = Reply(accepted=True, length=0)
+_ENDS: Final = Flags.FIN | Flags.RST
+_SEQ_BITS: Final = 1 << 32
+_FIN: Final = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
 
 class Flow:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from nfqdpi.core.classifier import Adviser, Classification, Known
 from nfqdpi.core.decision import Client, Outcome, Policy
 from nfqdpi.core.verdict import Reason, Verdict
 
-_NOTHING_ASKED = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
+_NOTHING_ASKED: Final = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
 
 
 # The order of advice.

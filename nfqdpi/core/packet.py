@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from struct import Struct
 from typing import Final, NamedTuple
 
 from nfqdpi.core.verdict import Reason
+from nfqdpi.core.wire import u16, u32
 
 # --- the protocols' constants ---
-TCP = 6
-UDP = 17
+TCP: Final = 6
+UDP: Final = 17
 _IPV4, _IPV6 = 4, 6
-_MORE_FRAGMENTS_OR_OFFSET = 0x3FFF  # RFC 791, 3.1: MF and the fragment offset
+_MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF  # RFC 791, 3.1: MF and the fragment offset
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION = 0, 43, 44, 51, 60  # RFC 8200, 4; RFC 4302
-_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION))
-_IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER, _UDP_HEADER = 20, 40, 20, 8
+_EXTENSIONS: Final = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTH, _DESTINATION))
+_IPV4_HEADER: Final = 20
+_IPV6_HEADER: Final = 40
+_TCP_HEADER: Final = 20
+_UDP_HEADER: Final = 8
 _END_OF_OPTIONS, _NO_OPERATION, _SHORTEST_OPTION = 0, 1, 2  # RFC 9293, 3.2
-_SIGNATURES = frozenset((19, 29))
+_SIGNATURES: Final = frozenset((19, 29))
 
 # --- our limits ---
-_MOST_EXTENSIONS = 8  # headers; RFC 8200, 4.1 knows six in the order it recommends
-
-_IPV4_FIELDS = Struct("!BxH2xHxB2x4s4s")
-_IPV6_FIELDS = Struct("!IHBx16s16s")
-_TCP_FIELDS = Struct("!HHIIBB")
-_UDP_FIELDS = Struct("!HHH")
+_MOST_EXTENSIONS: Final = 8  # headers; RFC 8200, 4.1 knows six in the order it recommends
 
 
 class Flags:
@@ -104,9 +102,9 @@ class Unreadable(NamedTuple):
     reason: Reason
 
 
-_MALFORMED = Unreadable(Reason.MALFORMED)
-_TRUNCATED = Unreadable(Reason.TRUNCATED)
-_OTHER = Unreadable(Reason.UNKNOWN_PROTOCOL)
+_MALFORMED: Final = Unreadable(Reason.MALFORMED)
+_TRUNCATED: Final = Unreadable(Reason.TRUNCATED)
+_OTHER: Final = Unreadable(Reason.UNKNOWN_PROTOCOL)
 
 
 def parse(data: bytes) -> Segment | Datagram | Unreadable:
@@ -137,45 +135,44 @@ _Network = tuple[int, int, int, bytes, bytes]
 
 def _ipv4(data: bytes) -> _Network | Unreadable:
     """RFC 791, 3.1. At least a header without options is there."""
-    first, total, fragment, proto, src, dst = _IPV4_FIELDS.unpack_from(data)
-    start = (first & 0x0F) * 4
-    if start < _IPV4_HEADER or total < start or fragment & _MORE_FRAGMENTS_OR_OFFSET:
+    start, total = (data[0] & 0x0F) * 4, u16(data, 2)
+    if start < _IPV4_HEADER or total < start or u16(data, 6) & _MORE_FRAGMENTS_OR_OFFSET:
         return _MALFORMED
-    return proto, start, total, src, dst
+    return data[9], start, total, data[12:16], data[16:20]
 
 
 def _ipv6(data: bytes) -> _Network | Unreadable:
     """RFC 8200, 3 and 4."""
     if len(data) < _IPV6_HEADER:
         return _TRUNCATED
-    _, length, proto, src, dst = _IPV6_FIELDS.unpack_from(data)
-    start, total = _IPV6_HEADER, _IPV6_HEADER + length
+    proto, start, total = data[6], _IPV6_HEADER, _IPV6_HEADER + u16(data, 4)
     if proto in _EXTENSIONS:
         found = _skip_extensions(data[:total], proto)
         if found is None:
             return _TRUNCATED if len(data) < total else _MALFORMED
         proto, start = found
-    return proto, start, total, src, dst
+    return proto, start, total, data[8:24], data[24:40]
 
 
 def _tcp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Segment | Unreadable:
     if total - start < _TCP_HEADER:
         return _MALFORMED
-    sport, dport, seq, ack, offset, flags = _TCP_FIELDS.unpack_from(data, start)
-    body = start + (offset >> 4) * 4
+    body = start + (data[start + 12] >> 4) * 4
     if body - start < _TCP_HEADER or body > total:
         return _MALFORMED
+    key = FlowKey(src, dst, u16(data, start), u16(data, start + 2), TCP)
     options = data[start + _TCP_HEADER : body]
-    return Segment(FlowKey(src, dst, sport, dport, TCP), seq, ack, flags, options, data[body:total])
+    return Segment(key, u32(data, start + 4), u32(data, start + 8), data[start + 13], options, data[body:total])
 
 
 def _udp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Datagram | Unreadable:
     if total - start < _UDP_HEADER:
         return _MALFORMED
-    sport, dport, length = _UDP_FIELDS.unpack_from(data, start)
+    length = u16(data, start + 4)
     if not _UDP_HEADER <= length <= total - start:
         return _MALFORMED
-    return Datagram(FlowKey(src, dst, sport, dport, UDP), data[start + _UDP_HEADER : start + length])
+    key = FlowKey(src, dst, u16(data, start), u16(data, start + 2), UDP)
+    return Datagram(key, data[start + _UDP_HEADER : start + length])
 
 
 def _skip_extensions(data: bytes, proto: int) -> tuple[int, int] | None:

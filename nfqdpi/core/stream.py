@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from bisect import insort
 from enum import Enum, auto
+from typing import Final
 
 from nfqdpi.core.judged import Judged
 
-_SEQ_BITS = 1 << 32
-_SEQ_HALF = 1 << 31
-_PIECE = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place in a list
+_SEQ_BITS: Final = 1 << 32
+_SEQ_HALF: Final = 1 << 31
+_PIECE: Final = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place in a list
 
 
 class Added(Enum):

@@ -13,7 +13,7 @@ from nfqdpi.core.verdict import Verdict
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
 _IPV4, _NETWORK = 4, 8  # bytes: an address; the half of an IPv6 address that says where, not who (RFC 4291, 2.5.1)
-_REMEMBERED = 8192  # addresses that lost a flow; about 0.5 MB
+_REMEMBERED: Final = 8192  # addresses that lost a flow; about 0.5 MB
 
 
 class Held(Protocol):

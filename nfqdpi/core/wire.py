@@ -12,6 +12,11 @@ def u16(data: bytes, at: int) -> int:
     return data[at] << 8 | data[at + 1]
 
 
+def u32(data: bytes, at: int) -> int:
+    """The uint32 there, likewise."""
+    return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+
+
 class Reader:
     """Reads a buffer from front to end; whatever reaches past the end raises Malformed."""
 

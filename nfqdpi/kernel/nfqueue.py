@@ -10,26 +10,40 @@ import struct
 import sys
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nfqdpi.core.decision import Path
+from nfqdpi.core.wire import u32
 from nfqdpi.kernel.netlink import REQUEST, attribute, message, nfgenmsg
 
 # --- the protocol's constants ---
 DROP, REPEAT = 0, 4  # NF_*: linux/netfilter.h
 _VERDICT, _CONFIG = 0x301, 0x302  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_*
-_PACKET_HDR, _VERDICT_HDR, _MARK, _TIMESTAMP, _INDEV, _OUTDEV, _HWADDR, _PAYLOAD = 1, 2, 3, 4, 5, 6, 9, 10  # NFQA_*
 _CFG_PARAMS, _CFG_MASK, _CFG_FLAGS = 2, 4, 5  # NFQA_CFG_*
 _FAIL_OPEN, _GSO = 1, 4  # NFQA_CFG_F_*
 _COPY_PACKET = 2
 _PARAMS = Struct("!IB")  # nfqnl_msg_config_params: range, mode
-_ATTRIBUTE = Struct("=HH")  # nlattr: length with this header, type
+_LOW: Final = 0 if sys.byteorder == "little" else 1  # where the bytes of nlattr's two numbers are: length, type
+_HIGH: Final = 1 - _LOW
 _U32 = Struct("!I")
 _TIME = Struct("!QQ")  # nfqnl_msg_packet_timestamp: seconds, microseconds
-_TYPE, _PACKET = slice(4, 6), (0x300).to_bytes(2, sys.byteorder)  # nlmsg_type; NFQNL_MSG_PACKET of the subsystem
-_BODY = 20  # bytes of nlmsghdr and nfgenmsg
-_HARDWARE = slice(8, 14)  # of the address in NFQA_HWADDR, behind its header and the address' length
+_PACKET: Final = (0x300).to_bytes(2, sys.byteorder)  # nlmsg_type: NFQNL_MSG_PACKET of the subsystem
+_BODY: Final = 20  # bytes of nlmsghdr and nfgenmsg
 _WHOLE = 0xFFFF  # bytes to copy of a packet: all of it
+
+
+class _Kind:
+    """NFQA_*, of the attributes."""
+
+    PACKET_HDR: Final = 1
+    VERDICT_HDR: Final = 2
+    MARK: Final = 3
+    TIMESTAMP: Final = 4
+    INDEV: Final = 5
+    OUTDEV: Final = 6
+    HWADDR: Final = 9
+    PAYLOAD: Final = 10
+
 
 LONGEST = 1 << 17  # bytes; more than a message has
 
@@ -45,31 +59,31 @@ class Packet(NamedTuple):
     arrived: float = 0.0
 
 
-def packet(buffer: bytearray, size: int) -> Packet | None:
+def packet(received: bytes) -> Packet | None:
     """The packet in a message of the queue; None: the kernel says something else, as that a verdict came too late
     for a packet that it has flushed with its interface (NLMSG_ERROR). Lengths are the kernel's word."""
-    if buffer[_TYPE] != _PACKET:
+    if received[4:6] != _PACKET:
         return None
     number = mark = entered = leaves = 0
     sender, arrived = b"", 0.0
-    at, unpack, u32 = _BODY, _ATTRIBUTE.unpack_from, _U32.unpack_from
+    at, size = _BODY, len(received)
     while at < size:
-        length, kind = unpack(buffer, at)
-        if kind == _PAYLOAD:  # the last
-            data = bytes(memoryview(buffer)[at + 4 : at + length])
-            return Packet(number, mark, Path(entered, leaves, sender), data, arrived)
-        if kind == _PACKET_HDR:
-            (number,) = u32(buffer, at + 4)
-        elif kind == _MARK:
-            (mark,) = u32(buffer, at + 4)
-        elif kind == _INDEV:
-            (entered,) = u32(buffer, at + 4)
-        elif kind == _OUTDEV:
-            (leaves,) = u32(buffer, at + 4)
-        elif kind == _HWADDR:
-            sender = bytes(buffer[at + _HARDWARE.start : at + _HARDWARE.stop])
-        elif kind == _TIMESTAMP:
-            seconds, microseconds = _TIME.unpack_from(buffer, at + 4)
+        length = received[at + _LOW] | received[at + _HIGH] << 8
+        kind = received[at + 2 + _LOW] | received[at + 2 + _HIGH] << 8
+        if kind == _Kind.PAYLOAD:  # the last
+            return Packet(number, mark, Path(entered, leaves, sender), received[at + 4 : at + length], arrived)
+        if kind == _Kind.PACKET_HDR:
+            number = u32(received, at + 4)
+        elif kind == _Kind.MARK:
+            mark = u32(received, at + 4)
+        elif kind == _Kind.INDEV:
+            entered = u32(received, at + 4)
+        elif kind == _Kind.OUTDEV:
+            leaves = u32(received, at + 4)
+        elif kind == _Kind.HWADDR:  # behind its length
+            sender = received[at + 8 : at + 14]
+        elif kind == _Kind.TIMESTAMP:
+            seconds, microseconds = _TIME.unpack_from(received, at + 4)
             arrived = seconds + microseconds / 1e6
         at += (length + 3) & ~3
     return Packet(number, mark, Path(entered, leaves, sender), b"", arrived)
@@ -78,8 +92,8 @@ def packet(buffer: bytearray, size: int) -> Packet | None:
 def verdicts(queue: int) -> Callable[[int, int, int], bytearray]:
     """What makes the message that gives a packet of this queue its verdict, with its number and its mark from now on.
     The buffer is the same every time."""
-    to_mark = attribute(_MARK, bytes(4))
-    body = attribute(_VERDICT_HDR, bytes(8)) + to_mark
+    to_mark = attribute(_Kind.MARK, bytes(4))
+    body = attribute(_Kind.VERDICT_HDR, bytes(8)) + to_mark
     buffer = bytearray(message(_VERDICT, REQUEST, 0, nfgenmsg(resource=queue) + body))
     pack, header = Struct("!II4sI").pack_into, to_mark[:4]
 
@@ -92,8 +106,8 @@ def verdicts(queue: int) -> Callable[[int, int, int], bytearray]:
 
 def replacing(queue: int, number: int, mark: int, data: bytes) -> bytes:
     """The message by which a packet of this queue goes on as another, ``data``, IP header first (nfqnl_mangle())."""
-    verdict = attribute(_VERDICT_HDR, struct.pack("!II", REPEAT, number)) + attribute(_MARK, _U32.pack(mark))
-    return message(_VERDICT, REQUEST, 0, nfgenmsg(resource=queue) + verdict + attribute(_PAYLOAD, data))
+    verdict = attribute(_Kind.VERDICT_HDR, struct.pack("!II", REPEAT, number)) + attribute(_Kind.MARK, _U32.pack(mark))
+    return message(_VERDICT, REQUEST, 0, nfgenmsg(resource=queue) + verdict + attribute(_Kind.PAYLOAD, data))
 
 
 def configuration(queue: int, *, pass_when_full: bool) -> bytes:

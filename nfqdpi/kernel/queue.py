@@ -72,7 +72,7 @@ class Queue:
         self._socket.setblocking(False)
         self._socket.send(nfqueue.configuration(number, pass_when_full=pass_when_full))
         self._verdict = nfqueue.verdicts(number)
-        self._buffer = bytearray(nfqueue.LONGEST)
+        self._view = memoryview(bytearray(nfqueue.LONGEST))
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -80,10 +80,10 @@ class Queue:
 
     def serve(self) -> bool:
         """Judge what waits now, or the first of it; does not block. True where there may be more."""
-        receive, buffer = self._socket.recv_into, self._buffer
+        receive, view = self._socket.recv_into, self._view
         for _ in range(_TURN):
             try:
-                size = receive(buffer)
+                size = receive(view)
             except BlockingIOError:
                 self._unpaused = 0
                 return False
@@ -92,7 +92,7 @@ class Queue:
                     raise
                 self._engine.overflow(monotonic())  # the socket was full
                 continue
-            if (packet := nfqueue.packet(buffer, size)) is not None:
+            if (packet := nfqueue.packet(bytes(view[:size]))) is not None:
                 self._judge(packet)
         self._unpaused += _TURN
         if self._unpaused >= self._length:

@@ -30,8 +30,6 @@ _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 911
 # What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
 _BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
 _VERSION = re.compile(rb"HTTP/1\.\d")
-# A field that goes on in the next line (RFC 9112, 5.2), and what some servers take for a line's end (2.2).
-_BROKEN_LINE = re.compile(rb"^[ \t]|\r(?!\n)|\0", re.MULTILINE)
 _HEAD_END = re.compile(rb"\n\r?\n")
 _HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
@@ -117,7 +115,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
     if not target or _VERSION.fullmatch(version) is None:
         flaw = "not a request line of HTTP/1"
-    elif _BROKEN_LINE.search(lines):
+    elif _broken(lines):
         flaw = "a field over two lines, or a bare CR or NUL"
     skip, then = 0, _next_request
     lengths = set(fields.get(b"content-length", []))
@@ -169,6 +167,13 @@ def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
     if not offers or _NAMING.search(offers.lower()) is not None:
         return None
     return _upgraded_head if method == b"HEAD" else _upgraded
+
+
+def _broken(lines: bytes) -> bool:
+    """True with a field that goes on in the next line (RFC 9112, 5.2), or with what some servers take for a line's end
+    (2.2): a bare CR, a NUL."""
+    return (lines.count(b"\r") != lines.count(b"\r\n") or b"\0" in lines or b"\n " in lines or b"\n\t" in lines
+            or lines[:1] in (b" ", b"\t"))
 
 
 def _fields(lines: bytes) -> dict[bytes, list[bytes]]:
