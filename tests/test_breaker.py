@@ -46,6 +46,17 @@ def test_left_out_and_tried_again(watch: Breaker) -> None:
     assert (watch.faults, watch.words) == ({"bad": 5}, "ValueError: wrong")
 
 
+def test_our_own_are_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is found in the reader of TLS, it costs the flows on which it was found."""
+    monkeypatch.setattr(breaker, "modules", lambda: {"bad": "nfqdpi.plugins.bad"})
+    watch = Breaker({"bad": [BAD]})
+    error = raised()
+    assert error.__traceback__ is not None
+    monkeypatch.setitem(globals(), "__name__", "nfqdpi.plugins.bad")
+    assert not any(watch.fault(error, 0.0) for _ in range(20))
+    assert (watch.faults, watch.left_out) == ({"bad": 20}, [])
+
+
 def test_now_and_then_is_not_too_often(watch: Breaker) -> None:
     """Faults that lie far apart are counted, and no more."""
     assert not any(watch.fault(raised(), second) for second in range(0, 1000, 20))

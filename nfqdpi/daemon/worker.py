@@ -79,7 +79,7 @@ class Worker:
         self._engine = assemble.engine(config, self._policy, self._known)
         self._breaker = Breaker(plugins.readers(config.plugin))
         self._plugin_files = PluginFiles()
-        self._looked = 0  # packets judged when the clock last ticked
+        self._looked, self._began = 0, 0.0  # the packet that a plugin had when the clock ticked, and since when
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
         deadline = monotonic() + patience
@@ -177,10 +177,14 @@ class Worker:
             resource.setrlimit(resource.RLIMIT_DATA, (used + 2 * memory, resource.RLIM_INFINITY))
 
     def _tick(self, _: int, frame: FrameType | None) -> None:
-        """A plugin that has kept a packet since the tick before is interrupted."""
+        """A plugin that has kept a packet for a tick is interrupted. Time in which others had the CPU is not its own.
+        """
+        if not self._breaker.running(frame):
+            return
+        had = monotonic() - waited_for_cpu()
         if self._queue.packets != self._looked:
-            self._looked = self._queue.packets
-        elif self._breaker.running(frame):
+            self._looked, self._began = self._queue.packets, had
+        elif had - self._began > _TICK / 2:
             raise Overrun(f"more than {_TICK * 1000:.0f} ms for a packet")
 
     def _judged(self, decision: Decision) -> None:
@@ -250,6 +254,14 @@ class Worker:
         except OSError:
             return False
         return True
+
+
+def waited_for_cpu() -> float:
+    """Seconds that this process has waited for a CPU in its life (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError):
+        return 0.0  # a kernel without CONFIG_SCHED_INFO
 
 
 def _unlogged(policy: Policy) -> frozenset[str | None]:
