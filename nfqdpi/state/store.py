@@ -82,8 +82,7 @@ class State:
             if write:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
-            name = self._path if write or self._path.exists() else ":memory:"
-            with closing(sqlite3.connect(name, timeout=_PATIENCE)) as file:
+            with closing(sqlite3.connect(self._name(), timeout=_PATIENCE)) as file:
                 if file.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                     self._prepare(file)
                 with file:
@@ -96,6 +95,14 @@ class State:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSALS:  # the extended codes lie above
                 raise PermissionError(None, str(error), str(self._path)) from error
             raise StateError(f"{self._path}: {error}") from error
+
+    def _name(self) -> Path | str:
+        """For sqlite: the file, or, where nothing has been written yet, one in memory."""
+        try:
+            os.stat(self._path)
+        except FileNotFoundError:
+            return ":memory:"
+        return self._path
 
     def _prepare(self, file: sqlite3.Connection) -> None:
         (version,) = file.execute("PRAGMA user_version").fetchone()

@@ -123,6 +123,16 @@ def test_a_pause_ends_by_hand(file: Path) -> None:
     assert [change["id"] for change in listed(file)] == [4]
 
 
+@pytest.mark.parametrize("args", [("overrides", "ls"), ("resume",), ("explain", "x.example"), ("lists", "ls")])
+def test_a_state_directory_that_is_none(file: Path, args: tuple[str, ...]) -> None:
+    """Is said, and not taken for an empty one."""
+    (file.parent / "plain").touch()
+    text = file.read_text().replace(f'directory = "{file.parent}', f'directory = "{file.parent}/plain')
+    file.write_text(f'{text}[[list]]\nname = "ads"\npath = "/ads"\n[[rule]]\naction = "block"\nlists = ["ads"]\n')
+    result = call(file, *args)
+    assert (result.exit_code, "plain" in result.stderr, "Not a directory" in result.stderr) == (5, True, True)
+
+
 def test_a_change_is_taken_back_by_its_number(file: Path) -> None:
     """One that is not there: exit 1, and those beside it stay."""
     call(file, "block", "a.example")

@@ -72,6 +72,8 @@ def test_what_is_no_state_is_said(tmp_path: Path) -> None:
         State(str(tmp_path)).overrides(0.0)
     with pytest.raises(StateError, match="Not a directory"):
         State(str(tmp_path / FILE / "below")).add(BLOCK)
+    with pytest.raises(StateError, match="Not a directory"):
+        State(str(tmp_path / FILE)).overrides(0.0)
     later = tmp_path / "later"
     later.mkdir()
     with sqlite3.connect(later / FILE) as file:
