@@ -16,6 +16,7 @@ from nfqdpi.core.classifier import (
     Answer,
     Classification,
     Classifier,
+    Classify,
     Confirm,
     Glimpse,
     Pending,
@@ -46,6 +47,13 @@ _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _FIELD_NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+:")  # a token and nothing else (RFC 9112, 5.1)
 _BODIES = frozenset((b"POST", b"PUT", b"PATCH"))  # methods whose body every server reads
+# First bytes of a client's WebSocket frames (RFC 6455, 5.2): text, binary and what goes on with one, compressed or not
+# (RFC 7692, 6); close, ping and pong. Not the two that are letters (the first part of a compressed message): "A" may be
+# a method.
+_FRAMES = frozenset(bytes((first,)) for first in (0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0xC1, 0xC2, 0x88, 0x89, 0x8A))
+_CONTROL = range(0x88, 0x8B)  # those that have no longer length (5.5)
+_MASKED, _FRAME_HEAD, _MASK = 0x80, 2, 4  # a bit of the second byte; bytes
+_LONGER = {126: 2, 127: 8}  # bytes of a longer length, by the short one
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
@@ -117,28 +125,35 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
         flaw = "not a request line of HTTP/1"
     elif _broken(lines):
         flaw = "a field over two lines, or a bare CR or NUL"
-    skip, then = 0, _next_request
-    lengths = set(fields.get(b"content-length", []))
-    if not (_FRAMING.isdisjoint(fields) or all(_FIELD_NAME.match(line) for line in lines.splitlines())):
-        # Python's own server takes the first line that is no field for the head's end, and sees no length behind it.
-        flaw = flaw or "a body without a certain end"
-    if b"transfer-encoding" in fields:
-        then = _chunk
-        last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip(b" \t")
-        # Otherwise servers do not agree on where the body ends (RFC 9112, 6.1 and 6.3), so there is no next head.
-        if lengths or version == b"HTTP/1.0" or last != b"chunked":
-            flaw = flaw or "a body without a certain end"
-    elif lengths:
-        skip = min(map(_number, lengths))
-        if skip < 0 or len(lengths) > 1:
-            skip, flaw = 0, flaw or "Content-Length is not one number"
+    skip, then, uncertain = _framing(method, version, fields, lines)
     confirm = _leaves(method, fields)
-    if skip and method not in _BODIES:
-        if confirm is not None:
-            flaw = flaw or "a body where none belongs"
-        skip, then = 0, _Unread(skip)
-    return Classification("http", _names(hosts), _attributes(words), flaw, length, skip, confirm,
+    if confirm is not None and isinstance(then, _Unread):
+        uncertain = "a body where none belongs"
+    elif then is _next_request and _offers(fields).strip(b" \t").lower() == b"websocket":
+        then = _request_or_frame
+    return Classification("http", _names(hosts), _attributes(words), flaw or uncertain, length, skip, confirm,
                           hold=confirm is not None, then=then)
+
+
+def _framing(
+    method: bytes, version: bytes, fields: dict[bytes, list[bytes]], lines: bytes
+) -> tuple[int, Classify, str]:
+    """The bytes of the body that nobody need look at, what reads on behind them, and why its end is not certain, or "".
+    Where it is not, servers do not agree (RFC 9112, 6.1 and 6.3), so there is no next head."""
+    lengths = fields.get(b"content-length", [])
+    if _FRAMING.isdisjoint(fields):
+        return 0, _next_request, ""
+    if not all(_FIELD_NAME.match(line) for line in lines.splitlines()):
+        # Python's own server takes the first line that is no field for the head's end, and sees no length behind it.
+        return 0, _next_request, "a body without a certain end"
+    if b"transfer-encoding" in fields:
+        last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip(b" \t")
+        certain = not lengths and version != b"HTTP/1.0" and last == b"chunked"
+        return 0, _chunk, "" if certain else "a body without a certain end"
+    size = _number(lengths[0])
+    if size < 0 or len(set(lengths)) > 1:
+        return 0, _next_request, "Content-Length is not one number"
+    return (size, _next_request, "") if method in _BODIES or not size else (0, _Unread(size), "")
 
 
 def _hosts(method: bytes, target: bytes, fields: dict[bytes, list[bytes]]) -> list[bytes]:
@@ -163,7 +178,7 @@ def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
     """What reads the answer to a request to leave HTTP/1; None: it is not one."""
     if method == b"CONNECT":
         return _tunnelled
-    offers = b",".join(fields.get(b"upgrade", []))
+    offers = _offers(fields)
     if not offers or _NAMING.search(offers.lower()) is not None:
         return None
     return _upgraded_head if method == b"HEAD" else _upgraded
@@ -174,6 +189,11 @@ def _broken(lines: bytes) -> bool:
     (2.2): a bare CR, a NUL."""
     return (lines.count(b"\r") != lines.count(b"\r\n") or b"\0" in lines or b"\n " in lines or b"\n\t" in lines
             or lines[:1] in (b" ", b"\t"))
+
+
+def _offers(fields: dict[bytes, list[bytes]]) -> bytes:
+    """The protocols that a request would change to."""
+    return b",".join(fields.get(b"upgrade", []))
 
 
 def _fields(lines: bytes) -> dict[bytes, list[bytes]]:
@@ -212,6 +232,24 @@ class _Unread:
         if found is NO_MATCH or (found is NEED_MORE and (not word or _METHOD.fullmatch(word))):
             return Step(len(body), self.length - len(body), _next_request)
         return _flawed(prefix, "a request for a body")
+
+
+def _request_or_frame(prefix: bytes) -> Answer:
+    """What follows the offer of a WebSocket whose answer cannot be told from an earlier one's: another request, or a
+    masked frame, whose payload is opaque. To a server that has not changed to WebSocket a frame's first byte begins no
+    request line: nginx, Node.js and Python's own answer 400 and close."""
+    if prefix[:1] not in _FRAMES:
+        return _next_request(prefix)
+    if len(prefix) < _FRAME_HEAD:
+        return NEED_MORE
+    longer = _LONGER.get(prefix[1] & ~_MASKED, 0)
+    if not prefix[1] & _MASKED or (longer and prefix[0] in _CONTROL):
+        return _flawed(prefix, "no frame of a client's")
+    head = _FRAME_HEAD + longer + _MASK
+    if len(prefix) < head:
+        return NEED_MORE
+    size = int.from_bytes(prefix[_FRAME_HEAD : _FRAME_HEAD + longer], "big") if longer else prefix[1] & ~_MASKED
+    return Step(head, size, _request_or_frame)
 
 
 def _flawed(prefix: bytes, flaw: str) -> Classification:

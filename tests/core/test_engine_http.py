@@ -164,6 +164,32 @@ def test_an_upgrade_on_a_used_flow(talk: Talks) -> None:
         YES, YES, "block malformed"]
 
 
+def test_a_websocket_on_a_used_flow(talk: Talks) -> None:
+    """Its frames pass unread, in any pieces; a request behind one is judged; and nothing is accelerated."""
+    flow = talk()
+    frames = b"\x81\x85abcdhello" + b"\x82\xfe\x01\x00abcd" + bytes(256) + b"\xc1\x80abcd" + b"\x89\x80abcd"
+    assert [flow.opens(), flow.client(request(ALLOWED))] == [OPENING, YES]
+    flow.unseen(response())
+    assert flow.client(request(ALLOWED, "Connection: Upgrade", "Upgrade: WebSocket")) == YES
+    flow.unseen(response("101 Switching Protocols"))
+    assert set(flow.clients(*(frames[n : n + 1] for n in range(len(frames))), frames * 50)) == {OPENING}
+    assert flow.client(b"\x82\xff" + (1 << 20).to_bytes(8, "big") + b"abcd" + request(BLOCKED)) == OPENING
+    assert set(flow.clients(*[bytes(1 << 14)] * 63, bytes((1 << 14) - len(request(BLOCKED))))) == {OPENING}
+    assert [flow.client(request(ALLOWED)), flow.client(request(BLOCKED))] == [YES, NO]
+
+
+@pytest.mark.parametrize("frame", [b"\x81\x05hello", b"\x83\x85abcdhello", b"\x0a\x80abcd", b"\x41\x85abcdhello",
+                                   b"\x0a", b"\x88\xfe\0\x80abcd", b"\xf1\x85abcdhello"])
+@pytest.mark.parametrize("offer", ["websocket", "websocket, x", "x"])
+def test_what_is_no_frame(talk: Talks, frame: bytes, offer: str) -> None:
+    """A client's frames are masked and have no bits that nobody knows, and no other protocol has frames (RFC 6455)."""
+    flow = talk()
+    assert [flow.opens(), flow.client(request(ALLOWED)), flow.client(request(ALLOWED, f"Upgrade: {offer}"))] == [
+        OPENING, YES, YES]
+    sent = frame if offer == "websocket" else b"\x81\x85abcdhello"
+    assert flow.client(sent + request(BLOCKED))[:5] == "block"
+
+
 @pytest.mark.parametrize("unacknowledged", [True, False])
 def test_an_answer_repeated_for_another(talk: Talks, unacknowledged: bool) -> None:
     """E6: a server repeats what it was sent, and sends again what is not acknowledged. No part of an answer before

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import Classification, Classify, Glimpse, Pending
-from nfqdpi.plugins.http import classifier
+from nfqdpi.plugins.http import _FRAMES, classifier
 from tests.builders import request
 from tests.differential.http_peers import Nginx, h11_hosts, llhttp_hosts, nginx, standard_hosts
 
@@ -158,6 +158,15 @@ def test_everybody_understands_good_requests(server: Nginx) -> None:
         assert reader(flow) == hosts
     assert [found.names for found in ours(flow)] == [(host.decode(),) for host in hosts]
     assert standard_hosts(_REQUESTS[5]) == [b"c.example"]  # it reads no chunks
+
+
+@pytest.mark.parametrize("first", sorted(_FRAMES))
+def test_nobody_takes_a_frame_for_a_request(server: Nginx, first: bytes) -> None:
+    """What we let pass for a WebSocket's frame has no host for a server that has stayed with HTTP; it hangs up."""
+    for second in range(0x80, 0x100):
+        data = first + bytes((second,)) + request("a.example")[3:] + request("a.example") * 2
+        assert llhttp_hosts(data) == h11_hosts(data) == standard_hosts(data) == []
+        assert second % 16 or server.hosts(data) == []
 
 
 @pytest.mark.parametrize(("data", "readers"), [
