@@ -30,4 +30,4 @@ def line_of(stored: Stored, name: str) -> Line | None:
     if not found:
         return None
     number, pattern = min(found, key=lambda one: one[0])
-    return Line(number, stored.text.split(b"\n")[number - 1].strip().decode(errors="replace"), pattern)
+    return Line(number, formats.shown(formats.lines(stored.text)[number - 1].strip()), pattern)

@@ -102,7 +102,7 @@ def _judged(source: DomainList, fetched: Fetched, old: Facts | None) -> Facts:
         raise SourceError(f"its sha256 is {sha256}")
     if text[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise SourceError("it is HTML or XML, not a list")
-    if (lines := text.count(b"\n")) > source.max_lines:
+    if (lines := formats.line_count(text)) > source.max_lines:
         raise SourceError(f"more than {source.max_lines} lines: {lines}")
     form = formats.detect(text) if source.format == "auto" else Format(source.format)
     if form is None:

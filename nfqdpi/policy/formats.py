@@ -100,7 +100,7 @@ _SIGNS = [(form, re.compile(sign, re.I)) for form, sign in (
 
 def detect(text: bytes) -> Format | None:
     """The format that most of the first lines are in; None where they are in none."""
-    votes = Counter(form for line in _lines(text[:_LOOKED_AT]) if (form := _sign(line)))
+    votes = Counter(form for line in lines(text[:_LOOKED_AT]) if (form := _sign(line)))
     return votes.most_common(1)[0][0] if votes else None
 
 
@@ -111,13 +111,18 @@ def _sign(line: str) -> Format | None:
     return next((form for form, sign in _SIGNS if sign.match(line)), None)
 
 
+def line_count(text: bytes) -> int:
+    """How often a line ends in it."""
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+
+
 def read(text: bytes, form: Format) -> Parsed:
     """All names of a list; a line that is bad anywhere is refused as a whole. Never raises."""
     parsed = Parsed(form)
     comment, plain, kind, dialect = _READ[form] if form is not Format.RPZ else (";", "(?!)", Kind.EXACT, Zone().entries)
     match_plain, entries = re.compile(plain).fullmatch, parsed.blocked[kind]
     add, add_line = entries.names.append, entries.lines.append
-    for number, line in enumerate(_lines(text), 1):
+    for number, line in enumerate(lines(text), 1):
         if len(line) <= _LONGEST_LINE and (match := match_plain(line)):
             add(match[1].lower())
             add_line(number)
@@ -144,9 +149,12 @@ def _odd(parsed: Parsed, number: int, line: str, dialect: Dialect) -> None:
 
 
 def _refuse(parsed: Parsed, number: int, line: str, why: str) -> None:
+    parsed.refused.append(Refused(number, shown(line[:_LONGEST_SHOWN]), shown(why)))
+
+
+def shown(line: str) -> str:
     """What was no UTF-8 is replaced: nobody could write it down."""
-    told = (part.encode(errors="surrogateescape").decode(errors="replace") for part in (line[:_LONGEST_SHOWN], why))
-    parsed.refused.append(Refused(number, *told))
+    return line.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _refuse_outranked(parsed: Parsed) -> None:
@@ -168,6 +176,8 @@ def _refuse_outranked(parsed: Parsed) -> None:
     parsed.refused.sort(key=lambda refused: refused.line)
 
 
-def _lines(text: bytes) -> list[str]:
-    """As an editor numbers them; a byte that is not UTF-8 makes its line a bad one."""
-    return text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").decode(errors="surrogateescape").split("\n")
+def lines(text: bytes) -> list[str]:
+    """As an editor numbers them, whatever ends them: LF, CRLF or CR; a byte that is not UTF-8 makes its line a bad
+    one."""
+    text = text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return text.decode(errors="surrogateescape").split("\n")

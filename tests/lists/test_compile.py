@@ -136,7 +136,7 @@ def test_killed_at_any_moment(state: Path) -> None:
 
 def test_the_line_of_a_name(state: Path) -> None:
     """The first that covers it, as it was written."""
-    fetch(state, "ads", "! comment\r\n||b.example^\r\n||a.B.example^\r\n|x.example^\r\n||*.y.example^\n*word*\n")
+    fetch(state, "ads", "! comment\r||b.example^\r\n||a.B.example^\r\n|x.example^\r\n||*.y.example^\n*word*\n")
     stored = Store(str(state)).load("ads")
     assert stored is not None
     for name, number, text, pattern in (

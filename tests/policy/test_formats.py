@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.policy.formats import Format, Parsed, Refused, detect, read
+from nfqdpi.policy.formats import Format, Parsed, Refused, detect, line_count, read
 from nfqdpi.policy.names import Kind, Pattern
 
 
@@ -220,9 +220,11 @@ LISTS = {Format.HOSTS: HOSTS, Format.ADBLOCK: ADBLOCK, Format.RPZ: ZONE,
 def test_the_format_is_told(form: Format) -> None:
     """From the first lines, whatever the line ends are, with a byte order mark or without."""
     text = LISTS[form].encode()
-    crlf = b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")
-    assert detect(text) is detect(crlf) is form
-    assert read(crlf, form) == read(text, form)
+    for end in (b"\r\n", b"\r"):
+        other = b"\xef\xbb\xbf" + text.replace(b"\n", end)
+        assert detect(text) is detect(other) is form
+        assert read(other, form) == read(text, form)
+        assert line_count(other) == line_count(text) == text.count(b"\n")
 
 
 @pytest.mark.parametrize("text", [b"", b"\n\n# nothing\n", b"<!doctype html>\n<html>\n", b"Not Found", b"\0\xff\xfe",
