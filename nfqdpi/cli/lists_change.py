@@ -58,7 +58,7 @@ def update(config: Config, names: tuple[str, ...], *, as_json: bool) -> None:
         else:
             _tell(result)
     if any(result.outcome == "new" for result in results):
-        _have_reloaded(config)
+        have_reloaded(config)
     sys.exit(Exit.NO if any(result.problem for result in results) else Exit.OK)
 
 
@@ -107,15 +107,15 @@ def add(config: Config, name: str, source: str, form: str) -> None:
     if "://" in source and not is_url:
         fail(Exit.USAGE, f"{source}: a list comes from a file, or from an http or https URL")
     entry = {"name": name, **({"url": source} if is_url else {"path": str(Path(source).absolute())})}
-    with _changing():
-        config = entries.add(_config_path(), entry if form == "auto" else {**entry, "format": form})
-    click.echo(f"{name}: added to {entries.path_beside(_config_path())}")
+    with changing():
+        config = entries.add(own_path(), entry if form == "auto" else {**entry, "format": form})
+    click.echo(f"{name}: added to {entries.part(own_path()).path}")
     results = _updated([one for one in config.list if one.name == name], config)
     for result in results:
         _tell(result)
     if name not in assemble.lists(config):
         click.echo(f'{name}: no [[rule]] names it yet: lists = ["{name}"] in one makes it count')
-    _have_reloaded(config)
+    have_reloaded(config)
     sys.exit(Exit.NO if any(result.problem for result in results) else Exit.OK)
 
 
@@ -131,30 +131,31 @@ def rm(config: Config, name: str) -> None:
     from nfqdpi.lists import entries
     from nfqdpi.lists.store import Store
 
-    with _changing():
-        config = entries.remove(_config_path(), name)
+    with changing():
+        config = entries.remove(own_path(), name)
     with permitted(), as_owner(Path(config.state.directory)):
         Store(config.state.directory).remove(name)
     click.echo(f"{name}: removed")
-    _have_reloaded(config)
+    have_reloaded(config)
 
 
-def _config_path() -> Path:
+def own_path() -> Path:
+    """The configuration file that the command was given."""
     path: Path = click.get_current_context().params["config_path"]
     return path
 
 
 @contextmanager
-def _changing() -> Iterator[None]:
+def changing() -> Iterator[None]:
     """What is wrong with a change of the configuration, as exit code 2."""
-    from nfqdpi.lists.entries import EntryError
+    from nfqdpi.parts import PartError
 
     try:
         with permitted():
             yield
     except ConfigError as error:
         fail(Exit.USAGE, *error.problems)
-    except EntryError as error:
+    except PartError as error:
         fail(Exit.USAGE, str(error))
 
 
@@ -167,7 +168,7 @@ def permitted() -> Iterator[None]:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
 
 
-def _have_reloaded(config: Config) -> None:
+def have_reloaded(config: Config) -> None:
     """Where a daemon runs, it takes the change now; where none does, at its next start."""
     from nfqdpi.daemon.ask import Hung, NotRunning, ask
 

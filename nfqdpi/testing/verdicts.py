@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from nfqdpi import assemble
+from nfqdpi import assemble, plugins
 from nfqdpi.config import of_table
-from nfqdpi.core.decision import Action
 from nfqdpi.core.engine import Engine
-from nfqdpi.core.packet import Datagram, FlowKey, Segment, parse
+from nfqdpi.core.packet import Datagram, Segment, parse
 from nfqdpi.plugins import Reader
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.gate import Gate
@@ -17,6 +17,7 @@ from nfqdpi.replay.gate import Gate
 _STEP = 0.001  # s from packet to packet
 
 Table = Mapping[str, Any]  # of TOML, written as in the configuration
+Make = Callable[[], Engine]
 
 
 class Seen(NamedTuple):
@@ -43,27 +44,37 @@ class Seen(NamedTuple):
 def engine(*readers: Reader, rules: Sequence[Table] = (), settings: Table | None = None) -> Engine:
     """An engine with these classifiers, or, where none is given, with those of all enabled plugins. ``settings``: a
     table as the configuration is one; ``rules``: its [[rule]] tables. Raises ConfigError, plugins.PluginError."""
+    return maker(*readers, rules=rules, settings=settings)()
+
+
+def maker(*readers: Reader, rules: Sequence[Table] = (), settings: Table | None = None) -> Make:
+    """What makes such engines, each with no flow yet. Raises ConfigError, plugins.PluginError."""
     config = of_table({**(settings or {}), **({"rule": list(rules)} if rules else {})})
-    return assemble.engine(config, assemble.policy(config), readers=readers or None)
+    asked = readers or [one for offered in plugins.readers(config.plugin).values() for one in offered]
+    return partial(assemble.engine, config, assemble.policy(config), readers=asked)
 
 
 def verdicts(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),
              settings: Table | None = None) -> list[Seen]:
-    """What becomes of each flow, in the order in which they begin. Raises what a classifier raises."""
-    by, mirror = (engine(*readers, rules=rules, settings=settings) for _ in range(2))
+    """What becomes of each flow (over UDP, on the ports that are read), in the order in which they begin."""
+    return seen_by(maker(*readers, rules=rules, settings=settings), packets)
+
+
+def seen_by(make: Make, packets: Iterable[bytes]) -> list[Seen]:
+    """What becomes of each flow before a new engine. Raises AssertionError where a classifier raises."""
+    by, mirror = make(), make()
     ended: list[Entry] = []
     gate = Gate(by, mirror, ended.append)
-    datagrams: dict[FlowKey, Entry] = {}
     for number, packet in enumerate(packets):
         match parse(packet):
             case Segment() as segment:
                 gate.pass_by(packet, segment, number * _STEP)
-            case Datagram(key):
-                _datagram(by, datagrams, packet, key, number * _STEP)
+            case Datagram() as datagram:
+                gate.datagram_by(packet, datagram, number * _STEP)
     gate.close()
     if gate.failed:
         raise AssertionError(f"{gate.failed} packets could not be judged: {gate.failure}")
-    return [Seen.of(entry) for entry in (*ended, *datagrams.values())]
+    return [Seen.of(entry) for entry in ended]
 
 
 def verdict_of(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),
@@ -81,16 +92,3 @@ def assert_verdict(packets: Iterable[bytes], verdict: str, *readers: Reader, nam
     assert seen.verdict == verdict, f"{seen.verdict} ({seen.reason}), not {verdict}: {seen}"
     assert name in (None, seen.name), f"the name {seen.name!r}, not {name!r}: {seen}"
     return seen
-
-
-def _datagram(by: Engine, flows: dict[FlowKey, Entry], packet: bytes, key: FlowKey, now: float) -> None:
-    """One datagram through the engine; the first of a flow is its client's."""
-    entry = flows.get(key) or flows.get(key.reversed()) or Entry(len(flows), key, None, sided=True)
-    flows.setdefault(entry.key, entry)
-    if entry.mark.blocks:
-        return
-    decision = by.process(packet, now, state=entry.mark)
-    if decision.action is Action.MARK:
-        entry.mark = decision.verdict
-    for judgement in decision.judgements:
-        entry.tell(judgement)

@@ -58,6 +58,12 @@ import pihole {here}/missing.txt        2  2  2  2
 import adguard {here}/missing.txt       2  2  2  2
 import opensync {here}/missing.txt      2  2  2  2
 plugins ls                              0  0  0  0
+plugins info http                       0  0  0  0
+plugins bench http                      0  0  0  0
+plugins new gopher --in {here}          0  0  0  4
+plugins test {here}/nfqdpi-gopher       0  0  0  2
+plugins enable ssh                      0  0  5  4
+plugins disable ssh                     0  0  5  4
 doctor                                 05 05  5 05
 support-bundle -o {here}/bundle.tar.gz  0  0  0  4
 lab                                     -  -  -  4
@@ -69,7 +75,7 @@ rules install                           0  0  0  4
 rules remove                            1  0  0  4
 """
 LATER = "2099-01-01T12:00"  # than the pauses of other rows
-NO_CONFIG = ("import", "lab")  # they take none
+NO_CONFIG = ("import", "lab", "plugins new", "plugins test")  # they take none
 NOBODY = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534); from nfqdpi.cli import main; main()"
 
 
@@ -82,7 +88,7 @@ def table() -> dict[str, dict[str, str]]:
 def call(lab: Lab, command: str, state: str) -> CompletedProcess[str]:
     program = ["-c", NOBODY] if state == "nobody" else ["-m", "nfqdpi"]
     words = shlex.split(command.format(here=lab.state, later=LATER))
-    options = [] if words[0] in NO_CONFIG else ["-c", str(lab.state / "nfqdpi.toml")]
+    options = [] if command.startswith(NO_CONFIG) else ["-c", str(lab.state / "nfqdpi.toml")]
     return lab.gateway.run([sys.executable, *program, *words, *options], check=False, timeout=60)
 
 
