@@ -77,7 +77,7 @@ def _measure(ground: Ground, name: str, asked: argparse.Namespace) -> None:
                     probe.take()
                     with _going_wrong(ground, rate):
                         time.sleep(asked.seconds)
-                    delays += probe.take()
+                    delays.extend(probe.take())
         finally:
             _stop_clients(ground)
         with suppress(subprocess.SubprocessError, LabError):
