@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ _LARGEST = 256 << 20  # bytes of one file in an archive; the tables of a househo
 
 def read(path: Path) -> tuple[Tables, list[str]]:
     """The rows of each table, and the names of the archive's files that hold no table. Raises SourceError, OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SourceError("it is no regular file")  # it is read more than once; a device has no end, and a pipe waits
     with path.open("rb") as file:
         magic = file.read(16)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -48,6 +49,14 @@ def draft_or_reason(convert: Convert, content: bytes) -> None:
 def test_any_bytes(source: str, content: bytes) -> None:
     """No file makes an importer fail otherwise."""
     draft_or_reason(IMPORTERS[source], content)
+
+
+def test_a_pi_hole_is_a_regular_file(tmp_path: Path) -> None:
+    """A pipe is not waited for, and a device not read for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(SourceError, match="no regular file"):
+            pihole.convert(file)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(
