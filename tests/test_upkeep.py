@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -73,14 +74,15 @@ def listed(state: Path, **options: Any) -> Config:
 
 def fetched(state: Path, when: float, problem: str = "", asked: float | None = None) -> None:
     text = b"a.example\n"
-    facts = Facts("https://lists.example/ads", "auto", Format.DOMAINS, 1, 0, "", when, Seen())
+    facts = Facts("https://lists.example/ads", "auto", Format.DOMAINS, 1, 0,
+                  hashlib.sha256(text).hexdigest(), when, Seen())
     with Store(str(state)).writing("ads") as writing:
         writing.put(facts, text)
         writing.note(Attempt(when if asked is None else asked, "", Seen(), problem))
 
 
 def test_lists_are_fresh_or_not(state: Path) -> None:
-    """Only those that rules name: never fetched, refused, forgotten, or well."""
+    """Only those that rules name: never fetched, refused, forgotten, well, or damaged."""
     now = time.time()
     config = listed(state, refresh=Duration(86400))
     assert found(config)["list ads"].level is Level.FAIL
@@ -93,6 +95,9 @@ def test_lists_are_fresh_or_not(state: Path) -> None:
         finding = found(config)["list ads"]
         assert (finding.level, problem in finding.meaning) == (level, True)
     assert "list unused" not in found(config)
+    stored = state / "lists/ads/list"
+    stored.write_bytes(stored.read_bytes() + b"b.example\n")
+    assert found(config)["list ads"].meaning == "what is stored of it is damaged"
 
 
 def test_names_of_clients(tmp_path: Path) -> None:

@@ -53,20 +53,24 @@ def ls(config: Config, *, as_json: bool) -> None:
 
 
 def _row(source: DomainList, config: Config, now: float) -> dict[str, object]:
-    """``state``: "good"; "old" where the last attempt brought nothing; "missing" where no attempt has yet. ``due_in``:
-    None of a file, which is read when it changes."""
+    """``state``: "good"; "old" where the last attempt brought nothing; "missing" where no attempt has yet;
+    "damaged" where the stored text is not what was written. ``due_in``: None of a file, which is read when it
+    changes."""
     from nfqdpi.lists.store import Store
     from nfqdpi.lists.update import next_due
 
     store = Store(config.state.directory)
     facts, attempt = store.facts(source.name), store.attempt(source.name)
     problem = attempt.problem if attempt else ""
+    state = "old" if problem else "good"
+    if store.load(source.name) is None:
+        state = "damaged" if facts else "missing"
     due_in = max(0.0, next_due(source, store, now) - now)
     return {
         "name": source.name, "source": source.path or source.url, "format": facts.form if facts else source.format,
         "names": facts.names if facts else 0, "refused": facts.refused if facts else 0,
         "age": now - facts.fetched if facts else None, "due_in": None if due_in == math.inf else due_in,
-        "state": "missing" if facts is None else "old" if problem else "good", "problem": problem,
+        "state": state, "problem": problem,
     }
 
 
@@ -113,9 +117,11 @@ def _text_of(what: str, config: Config) -> tuple[bytes, formats.Format | None]:
 
     if what in {source.name for source in config.list}:
         with permitted():
-            stored = Store(config.state.directory).load(what)
+            store = Store(config.state.directory)
+            stored, facts = store.load(what), store.facts(what)
         if stored is None:
-            fail(Exit.NO, f"no version of {what} is stored yet")
+            fail(Exit.NO, f"what is stored of {what} is damaged: nfqdpi lists update {what}" if facts else
+                          f"no version of {what} is stored yet")
         return stored.text, stored.facts.form
     try:
         return read_file(Path(what), _LARGEST), None

@@ -87,6 +87,8 @@ def _list(source: DomainList, store: Store, now: float) -> Finding:
     problem = f" ({last.problem})" if last and last.problem else ""
     if facts is None:
         return Finding(name, Level.FAIL, f"has never been fetched{problem}: rules match none of its names", remedy)
+    if store.load(source.name) is None:
+        return Finding(name, Level.FAIL, "what is stored of it is damaged", remedy)
     age = now - facts.fetched
     days = f"{facts.names} names, {age / _DAY:.1f} days old"
     if problem:

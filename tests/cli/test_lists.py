@@ -76,6 +76,18 @@ def test_ls(config: Path) -> None:
     assert shown[1].endswith("old: it is HTML or XML, not a list")
 
 
+def test_a_stored_list_that_is_damaged(config: Path) -> None:
+    """Is said by whoever looks, and mended by an update."""
+    call("update", "ads", "-c", config)
+    stored = config.parent / "state/lists/ads/list"
+    stored.write_bytes(stored.read_bytes().replace(b"b.example", b"B.example"))
+    assert rows(call("ls", "--json", "-c", config))[0]["state"] == "damaged"
+    check = call("check", "ads", "-c", config)
+    assert (check.exit_code, "is damaged: nfqdpi lists update ads" in check.stderr) == (1, True)
+    assert call("update", "ads", "-c", config).exit_code == 0
+    assert rows(call("ls", "--json", "-c", config))[0]["state"] == "good"
+
+
 def test_check_shows_every_refused_line(config: Path) -> None:
     """With its number and why; exit 1. A list that is stored is called by its name."""
     file = config.parent / "ads.txt"
