@@ -63,17 +63,17 @@ class LiveFlows:
 
     async def cut(self, policy: Policy) -> int:
         """Cut the flows on record that the policy blocks now; how many there were. Quick, for it asks the kernel only
-        for the few that are unconfirmed: those behind DNAT it does not find. Raises OSError."""
+        for the few that are not accelerated: those behind DNAT it does not find. Raises OSError."""
         marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
         judge = _Judge(policy, {})
-        unconfirmed = {key async for _, flows in by_and_by(self._field, (Verdict.CONFIRM,)) for key, _, _ in flows}
-        for number, (key, decided) in enumerate(list(self._record), 1):
+        known = list(self._record)  # before the kernel is asked: what is younger has a mark that was not looked at
+        undecided = {key: state async for state, flows in by_and_by(self._field, (Verdict.INSPECT, Verdict.CONFIRM))
+                     for key, _, _ in flows}
+        for number, (key, decided) in enumerate(known, 1):
             if decided.reason in _BY_POLICY and decided.before is Verdict.UNSEEN and decided.state not in _BLOCKED:
                 now = judge[decided]
                 if now.verdict in _BLOCKED:
-                    confirmed = decided.state is Verdict.CONFIRM and key not in unconfirmed
-                    before = decided.verdict if confirmed else decided.state
-                    self._record.put(key, decided.now_by(now.rule, before))
+                    self._record.put(key, decided.now_by(now.rule, undecided.get(key) or _confirmed(decided)))
                     marks[now.verdict].append(named(key))
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
@@ -126,6 +126,14 @@ class LiveFlows:
         # What was blocked before it reached its server is judged anew, should anything come of it yet.
         self._record.put(key, decided.now_by(now.rule))
         return decided.before
+
+
+def _confirmed(decided: Decided) -> Verdict:
+    """The state of a flow that is no more undecided: the server's answer confirms a hello. What it says to a request to
+    leave HTTP decides nothing here: a flow that may have stayed there is never accelerated (E12)."""
+    if decided.state is not Verdict.CONFIRM:
+        return decided.state
+    return Verdict.INSPECT if decided.protocol == "http" else decided.verdict
 
 
 def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Now:

@@ -63,6 +63,20 @@ def test_an_idle_flow_is_cut_and_freed(lab: Lab, gateway: Gateway, origin: Origi
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_refused_upgrade_is_freed_as_it_was(lab: Lab, gateway: Gateway, origin: Origin, family: Family) -> None:
+    """An HTTP flow that has offered to leave HTTP, in vain, is no accelerated one after it was cut and freed (E12)."""
+    running = gateway(config(lab))
+    with Visitor(lab.client, family) as visitor:
+        assert visitor.ask("allowed.example\r\nConnection: Upgrade\r\nUpgrade: websocket") == "ok"
+        assert mark(lab, family, visitor.port) == Verdict.INSPECT
+        assert reload(lab, running, config(lab) + MORE)["cut"] == 1
+        assert reload(lab, running, config(lab))["freed"] == 1
+        assert mark(lab, family, visitor.port) == Verdict.INSPECT
+        assert visitor.ask("blocked.example") == "reset"
+    assert b"blocked" not in origin.read
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_tls_flow_is_freed_as_it_was(lab: Lab, gateway: Gateway, web: WebServer, family: Family) -> None:
     """Whoever holds a TLS flow that was cut and freed before it was used again notices nothing, though its event was
     written before the server had confirmed the name."""
