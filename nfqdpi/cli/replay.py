@@ -28,10 +28,12 @@ _LONG_WORK = 8 << 20  # bytes; takes about a second
 @click.option("--all", "show_all", is_flag=True, help="Also the flows in which no protocol was recognised.")
 @click.option("--json", is_flag=True, expose_value=False, help="The only form there is.")
 def command(files: tuple[Path, ...], config: Config, jobs: int, show_all: bool) -> None:
-    """Run the engine over capture files (pcap, pcapng; also gzipped) and print a JSON line for each flow.
+    """Run the engine over capture files (pcap, pcapng; also gzipped) and print a JSON line for each flow, and for each
+    message of DNS.
 
-    Every TCP flow is looked at, whatever its port, and UDP on the ports that a plugin reads. A flow has the first name
-    that it says, and the verdict that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
+    Every TCP flow is looked at, whatever its port, and every UDP flow for QUIC; DNS on the ports of its plugin. All
+    plugins are asked but those that the configuration disables. A flow has the first name that it says, and
+    the verdict that it came to. Exit: 0 all was read, 5 something was not (which, is said on stderr).
 
     Example: nfqdpi replay capture.pcap --simulate no_name
     """

@@ -86,23 +86,23 @@ class Datagrams:
         """From the next flow on these read; ``lacking``: as the engine has it."""
         self._strange = Reason.PLUGIN_ERROR if lacking else Reason.UNKNOWN_PROTOCOL
         self._readers: dict[int, tuple[ReadDatagram, ...]] = {}
-        self._both: set[int] = set()
+        self.both: set[int] = set()  # ports of which servers' datagrams are read, too
         for classifier in classifiers:
             for port in classifier.ports:
                 self._readers[port] = (*self._readers.get(port, ()), classifier.read)
                 if classifier.both:
-                    self._both.add(port)
+                    self.both.add(port)
 
     def flow_key(self, key: FlowKey) -> FlowKey | None:
         """A datagram's key in the client's direction; None where no rule queues it."""
-        if key.sport in self._both and key.dport not in self._both:
+        if key.sport in self.both and key.dport not in self.both:
             return key.reversed()
         return key if key.dport in self._readers else None
 
     def process(self, packet: Datagram, now: float, path: Path, state: Verdict) -> Decision:
         """Decide one datagram. ``state``: what its flow's mark said when it was queued."""
         key = packet.key
-        if key.sport in self._both and key.dport not in self._both:
+        if key.sport in self.both and key.dport not in self.both:
             return self._answer(packet, now)
         if key.dport not in self._readers:
             return self._alone(key, Client(key.src, path.sender[:6], path.entered), self._strange, now)

@@ -1,6 +1,6 @@
 """What the kernel's connection tracking and our rules would do with a captured packet: queue it, or not.
 
-The chain of iptables/strict.rules (or fast.rules), for TCP on every port and UDP on those that are read. A capture is
+The chain of iptables/strict.rules (or fast.rules), for TCP on every port (``datagrams`` has those of UDP). A capture is
 not a kernel, though: it may begin in the middle of a flow, with either side and in any order. Where the opening was not
 captured, ``midstream`` looks for the first unit that makes sense.
 """
@@ -8,11 +8,13 @@ captured, ``midstream`` looks for the first unit that makes sense.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment
 from nfqdpi.core.verdict import Verdict
+from nfqdpi.replay.datagrams import DatagramGate
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.midstream import Search
 
@@ -25,19 +27,20 @@ class Gate:
     """Tracks as many flows as the engine; those longest without a packet go first. ``ended`` is called with each.
 
     ``mirror`` is a second engine: while nobody knows which side is the client, it takes the second one for it.
-    ``failed``: packets on which a classifier raised; ``failure``: what it raised first.
     """
 
     def __init__(self, engine: Engine, mirror: Engine, ended: Callable[[Entry], None]) -> None:
         self._engine = engine
         self._strict = engine.strict
         self._limit = engine.limits.max_flows
+        self._numbers = count()
         self._ended = ended
         self._search = Search(engine, mirror, self._decide)
         self._entries: dict[FlowKey, Entry] = {}  # by the smaller of the two directions' keys
-        self.flows = 0
-        self.failed = 0
-        self.failure = ""
+        self._streams = 0
+        self._failed = 0
+        self._failure = ""
+        self._datagrams = DatagramGate(engine, self._numbers, ended)
 
     def pass_by(self, packet: bytes, segment: Segment, now: float) -> None:
         """A captured packet, IP header first, and the segment in it."""
@@ -55,25 +58,37 @@ class Gate:
         elif from_client and self._reply_missed(entry, segment):
             entry.over = True
         elif self._queued(entry, segment, from_client):
-            self._tell(entry, packet, now)
-            entry.over = entry.mark in _FINAL
+            decision = self._decide(self._engine, packet, now, entry.mark)
+            if decision.action is Action.MARK:
+                entry.mark = decision.verdict
+                entry.over = entry.mark in _FINAL
+            for judgement in decision.judgements:
+                entry.tell(judgement)
 
-    def datagram_by(self, packet: bytes, datagram: Datagram, now: float) -> None:
-        """A captured packet, and the datagram in it: queued for as long as its flow is not blocked, if a classifier
-        reads its port."""
-        key = self._engine.datagrams.flow_key(datagram.key)
-        if key is None:
-            return
-        place = min(key, key.reversed())
-        entry = self._entries.get(place) or self._open(key, 0, None)
-        self._entries[place] = self._entries.pop(place)
-        if not entry.mark.blocks:
-            self._tell(entry, packet, now)
+    def datagram_by(self, datagram: Datagram, now: float) -> None:
+        """A captured datagram."""
+        self._datagrams.pass_by(datagram, now)
 
     def close(self) -> None:
         """The capture is over: every flow has ended."""
-        for entry in sorted(self._entries.values(), key=lambda entry: entry.number):
+        for entry in list(self._entries.values()):
             self._end(entry)
+        self._datagrams.close()
+
+    @property
+    def flows(self) -> int:
+        """How many there were."""
+        return self._streams + self._datagrams.flows
+
+    @property
+    def failed(self) -> int:
+        """Packets on which a classifier raised."""
+        return self._failed + self._datagrams.failed
+
+    @property
+    def failure(self) -> str:
+        """What it raised first."""
+        return self._failure or self._datagrams.failure
 
     def _queued(self, entry: Entry, segment: Segment, from_client: bool) -> bool:
         """The chain, from the undecided flows' rules on."""
@@ -90,20 +105,12 @@ class Gate:
             return False
         return flow.server.offset(segment.ack) > flow.server.start + len(flow.server.head)
 
-    def _tell(self, entry: Entry, packet: bytes, now: float) -> None:
-        """Have a packet decided."""
-        decision = self._decide(self._engine, packet, now, entry.mark)
-        if decision.action is Action.MARK:
-            entry.mark = decision.verdict
-        for judgement in decision.judgements:
-            entry.tell(judgement)
-
     def _decide(self, engine: Engine, packet: bytes, now: float, mark: Verdict = Verdict.UNSEEN) -> Decision:
         try:
             return engine.process(packet, now, state=mark)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
-            self.failed += 1
-            self.failure = self.failure or f"{type(error).__name__}: {error}"
+            self._failed += 1
+            self._failure = self._failure or f"{type(error).__name__}: {error}"
             return engine.give_up(packet, now)
 
     def _entry(self, segment: Segment) -> Entry | None:
@@ -138,8 +145,8 @@ class Gate:
             self._end(former)
         elif len(self._entries) >= self._limit:
             self._end(next(iter(self._entries.values())))
-        entry = Entry(self.flows, client, base, sided=base is not None)
-        self.flows += 1
+        entry = Entry(next(self._numbers), client, base, sided=base is not None)
+        self._streams += 1
         self._entries[min(client, client.reversed())] = entry
         return entry
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from mmap import mmap
+from operator import attrgetter
 from os import fsencode
 from pathlib import Path
 from time import time
 from typing import Any
 
-from nfqdpi import assemble
+from nfqdpi import assemble, plugins
 from nfqdpi.config import Config
+from nfqdpi.core.classifier import Answer, DatagramClassifier, Message, ReadDatagram
 from nfqdpi.core.known import SIZE, KnownTable
 from nfqdpi.core.packet import Datagram, Unreadable, parse
 from nfqdpi.core.verdict import Reason
@@ -49,11 +51,13 @@ class Replay:
         """``show_all``: also flows in which no protocol was recognised. Raises plugins.PluginError."""
         policy = assemble.current(config, time())  # once: it may have lists to compile
         names = mmap(-1, SIZE)
-        self._engine, self._mirror = (assemble.engine(config, policy, KnownTable(names)) for _ in range(2))
+        readers, names = _readers(config.plugin), mmap(-1, SIZE)
+        self._engine, self._mirror = (assemble.engine(config, policy, KnownTable(names), readers) for _ in range(2))
         self._show_all = show_all
 
     def rows(self, path: Path, tally: Tally, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
-        """A row for each flow, in the order in which they began; the tally is whole when they are all out."""
+        """A row for each flow, in the order in which they began, and for each message of DNS; the tally is whole when
+        they are all out."""
         shown = fsencode(path).decode(errors="backslashreplace")
         ended: list[Entry] = []
         gate = Gate(self._engine, self._mirror, ended.append)
@@ -72,7 +76,7 @@ class Replay:
             tally.problems.append(f"{gate.failed} packets could not be judged: {gate.failure}")
 
     def _drain(self, ended: list[Entry], shown: str, tally: Tally) -> Iterator[dict[str, Any]]:
-        for entry in ended:
+        for entry in sorted(ended, key=attrgetter("number")):
             if entry.recognised or self._show_all:
                 tally.rows += 1
                 yield entry.row(shown)
@@ -104,10 +108,27 @@ class Replay:
                         if reason is not Reason.UNKNOWN_PROTOCOL:
                             tally.unread[str(reason)] += 1
                     case Datagram() as datagram:
-                        gate.datagram_by(whole, datagram, frame.time)
+                        gate.datagram_by(datagram, frame.time)
                     case segment:
                         gate.pass_by(whole, segment, frame.time)
         finally:
             progress(capture.consumed - done)
             tally.problems += (f"{count} packets of link type {link}, which is not known"
                                for link, count in unknown.items())
+
+
+def _readers(sections: Mapping[str, plugins.Section]) -> list[plugins.Reader]:
+    """Those of every plugin that the configuration does not disable: a capture is nobody's traffic."""
+    enabled = {point.name: {"enabled": True, **sections.get(point.name, {})} for point in plugins.points()}
+    offered = [reader for readers in plugins.readers(enabled).values() for reader in readers]
+    return [_telling(reader) if isinstance(reader, DatagramClassifier) else reader for reader in offered]
+
+
+def _telling(reader: DatagramClassifier) -> DatagramClassifier:
+    """The same, but that it has answers told of as questions are."""
+
+    def read(payload: bytes, read: ReadDatagram = reader.read) -> Answer | Message:
+        found = read(payload)
+        return replace(found, asks=True) if isinstance(found, Message) else found
+
+    return replace(reader, read=read)

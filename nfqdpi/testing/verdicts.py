@@ -56,7 +56,8 @@ def maker(*readers: Reader, rules: Sequence[Table] = (), settings: Table | None 
 
 def verdicts(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),
              settings: Table | None = None) -> list[Seen]:
-    """What becomes of each flow (over UDP, on the ports that are read), in the order in which they begin."""
+    """What becomes of each flow (over UDP, on the ports that are read), in the order in which they begin; of DNS: of
+    each message."""
     return seen_by(maker(*readers, rules=rules, settings=settings), packets)
 
 
@@ -70,7 +71,7 @@ def seen_by(make: Make, packets: Iterable[bytes]) -> list[Seen]:
             case Segment() as segment:
                 gate.pass_by(packet, segment, number * _STEP)
             case Datagram() as datagram:
-                gate.datagram_by(packet, datagram, number * _STEP)
+                gate.datagram_by(datagram, number * _STEP)
     gate.close()
     if gate.failed:
         raise AssertionError(f"{gate.failed} packets could not be judged: {gate.failure}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Message, Onward, Pending, Reply
-from nfqdpi.core.decision import Client
-from nfqdpi.core.packet import Segment, Unreadable, parse
+from nfqdpi.core.decision import Client, Limits
+from nfqdpi.core.engine import Engine
+from nfqdpi.core.packet import Datagram, Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import dns, http, tls
+from nfqdpi.plugins import dns, http, quic, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.policy.model import Policy
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
@@ -20,7 +21,7 @@ from nfqdpi.replay.fragments import Fragments
 from nfqdpi.replay.gate import Gate
 from nfqdpi.replay.links import ip_packet
 from tests.builders import extension, handshake, hello, hello_message, record, records, request, vector
-from tests.core.transcript import RULES, engine
+from tests.core.transcript import OPEN, RULES
 from tests.fuzz import script
 from tests.fuzz.quic import datagrams, said
 from tests.fuzz.units import confirm, then, unit
@@ -169,7 +170,9 @@ class _Held:
 def read_capture(data: bytes) -> None:
     """A capture file, to the last stage of a replay. What is wrong with it is said by one exception only."""
     ended: list[Entry] = []
-    gate = Gate(engine(max_flows=16), engine(max_flows=16), ended.append)
+    readers = (http.classifier, tls.classifier, quic.classifier, _dns)
+    by, mirror = (Engine(readers, _policy, OPEN, limits=Limits(max_flows=16)) for _ in range(2))
+    gate = Gate(by, mirror, ended.append)
     fragments = Fragments()
     with suppress(BrokenCaptureError), Capture(cast("Path", _Held(data))) as capture:
         for frame in capture.frames():
@@ -178,8 +181,11 @@ def read_capture(data: bytes) -> None:
             except KeyError:
                 continue
             whole = fragments.whole(packet, frame.time) if packet else None
-            if whole is not None and isinstance(segment := parse(whole), Segment):
-                gate.pass_by(whole, segment, frame.time)
+            match parse(whole) if whole is not None else None:
+                case Segment() as segment:
+                    gate.pass_by(whole or b"", segment, frame.time)
+                case Datagram() as datagram:
+                    gate.datagram_by(datagram, frame.time)
     gate.close()
     assert not gate.failed, gate.failure
     assert all(entry.row("") for entry in ended)

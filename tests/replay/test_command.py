@@ -20,11 +20,11 @@ import pytest
 
 from nfqdpi import assemble, plugins
 from nfqdpi.config.model import Config, State
-from nfqdpi.core.classifier import Classifier, Pending
+from nfqdpi.core.classifier import Classifier, DatagramClassifier, Pending
 from nfqdpi.replay.jobs import Output, Settings, replay
 from nfqdpi.testing.capture import ether, pcap
 from nfqdpi.testing.flows import Talk
-from tests.builders import hello, request
+from tests.builders import hello, ip, request, udp
 from tests.replay.files import pcapng, replayed
 
 
@@ -191,8 +191,10 @@ def test_plugin_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def classify(prefix: bytes) -> Pending:
         raise ValueError(f"{len(prefix)} bytes")
 
-    monkeypatch.setattr(plugins, "readers", lambda _: {"bad": [Classifier("bad", "bad", "1", 100, classify)]})
-    path = _capture(tmp_path / "a.pcap", "a.example", "b.example")
+    bad = (Classifier("bad", "bad", "1", 100, classify), DatagramClassifier("worse", "bad", "1", classify, (9,)))
+    monkeypatch.setattr(plugins, "readers", lambda sections: {"bad": bad})
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap([ether(Talk().says(request("a.example"))), ether(ip(17, udp(b"x", dport=9)))]))
     rows, tally = replayed(path, show_all=True)
     assert [(row["verdict"], row["reason"]) for row in rows] == [("accelerate", "plugin_error")] * 2
     assert tally.problems == [f"2 packets could not be judged: ValueError: {len(request('a.example'))} bytes"]

@@ -22,7 +22,7 @@ def score(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if missing := [str(path) for path in _NEEDED if not path.exists()]:
         pytest.skip(f"no captures: {', '.join(missing)} (NFQDPI_CAPTURES names their folder)")
     folder = tmp_path_factory.mktemp(request.param)
-    (folder / "nfqdpi.toml").write_text(f"[inspect]\nmode = '{request.param}'\n[plugin.dns]\nenabled = true\n")
+    (folder / "nfqdpi.toml").write_text(f"[inspect]\nmode = '{request.param}'\n")
     captures = sorted(path for path in (_PLACE / "captures").rglob("*.*cap*") if path.is_file())
     results = folder / "results.jsonl"
     with results.open("wb") as out:

@@ -31,8 +31,7 @@ from tests.builders import (
     tcp,
     udp,
 )
-from tests.plugins.dns_wire import ASKED, CNAME, A, answer, query, resource
-from tests.plugins.dns_wire import name as dns_name
+from tests.plugins.dns_wire import ASKED, A, answer, resource
 from tests.replay.files import names, rows_of
 
 _STRICT, _FAST = Config(), msgspec.convert({"inspect": {"mode": "fast"}}, Config, strict=False)
@@ -275,7 +274,7 @@ def test_nothing_recognised(tmp_path: Path, mode: Config) -> None:
     assert rows_of(tmp_path, packets, mode) == []
     rows = rows_of(tmp_path, packets, mode, show_all=True)
     assert [(row["sport"], row["proto"], row["name"]) for row in rows] == [
-        (40000, None, None), (2, None, None), (3, None, None)]
+        (40000, None, None), (2, None, None), (3, None, None), (1, None, None)]
 
 
 def test_pure_acks_open_nothing(tmp_path: Path) -> None:
@@ -305,32 +304,9 @@ def test_captured_times(tmp_path: Path) -> None:
     assert (row["verdict"], row["reason"]) == ("block", "timeout")
 
 
-# --- UDP ---
-
-
-def test_questions_and_answers(tmp_path: Path, mode: Config) -> None:
-    """One flow is one row, with the name that was asked for first, and blocked if any was; answers are judged, too."""
-    asks = msgspec.structs.replace(_blocking("b.example"), inspect=mode.inspect, plugin={"dns": {"enabled": True}})
-    alias = answer("c.example", A, resource(ASKED, CNAME, dns_name("b.example")))
-    packets = [ip(17, udp(query(name), sport=port, dport=53))
-               for name, port in (("a.example", 1), ("a.example", 2), ("b.example", 2), ("c.example", 3))]
-    packets.append(ip(17, udp(alias, sport=53, dport=3), src=SERVER, dst=CLIENT))
-    packets.append(ip(17, udp(alias, sport=53, dport=4), src=SERVER, dst=CLIENT))
-    rows = rows_of(tmp_path, packets, asks)
-    assert [(row["proto"], row["sport"], row["dport"], row["name"], row["verdict"]) for row in rows] == [
-        ("dns", 1, 53, "a.example", "accelerate"), ("dns", 2, 53, "a.example", "block"),
-        ("dns", 3, 53, "c.example", "block"), ("dns", 4, 53, "c.example", "block")]
-
-
-def test_datagrams_of_ports_that_nobody_reads(tmp_path: Path) -> None:
-    """They are not queued, and are no flows."""
-    packets = [ip(17, udp(query("a.example"), sport=1, dport=53)), ip(17, udp(b"x", sport=1, dport=9))]
-    assert rows_of(tmp_path, packets, show_all=True) == []
-
-
 def test_a_name_that_dns_knows_is_not_the_flows_own(tmp_path: Path, mode: Config) -> None:
     """It is judged by it, and its row has the names that are in it."""
-    asks = msgspec.structs.replace(_blocking("a.example"), inspect=mode.inspect, plugin={"dns": {"enabled": True}})
+    asks = msgspec.structs.replace(_blocking("a.example"), inspect=mode.inspect)
     told = answer("a.example", A, resource(ASKED, A, ip_address(SERVER).packed))
     harmless = answer("b.example", A, resource(ASKED, A, ip_address("10.0.1.3").packed))
     talk, other = Talk(), Talk(server="10.0.1.3", sport=40001)
