@@ -8,6 +8,7 @@ the invariants of strict mode.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
@@ -280,6 +281,8 @@ class Engine:
         if not outcome.verdict.blocks and (suspicion := self.judge.suspicion(found)) is not None:
             return self._except(flow, suspicion, flow.key, now, found)
         watch_on = (self.strict or found.asks) and (found.confirm is not None or found.then is not None)
+        if outcome.verdict is Verdict.ACCELERATE and self.strict and flow.opening_seen and not watch_on:
+            return self._on_any_reply(flow, outcome, found, found, now)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
             return self._decide(flow, outcome, found, now)
         # Where the answer cannot be told from an earlier one, a unit that would leave its protocol leads nowhere.
@@ -296,21 +299,25 @@ class Engine:
             flow.answers_read = False
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
+    def _on_any_reply(self, flow: Flow, outcome: Outcome, found: Classification | None, unit: Classification,
+                      now: float) -> Decision:
+        """E6: accelerate, but not on the client's word alone. Any reply that acknowledges what has come will do, where
+        nobody knows how a server answers; what passes until then is recorded (E2)."""
+        told = (_judgement(flow, outcome, found, now),)
+        flow.await_reply(replace(unit, length=len(flow.stream.head)), Verdict.ACCELERATE, self.judge.policy.revision)
+        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+
     def _unknown(self, flow: Flow, now: float) -> Decision:
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         if self._lacking:
             return self._except(flow, Reason.PLUGIN_ERROR, flow.key, now)
-        unread = Classification("", length=len(flow.stream.head))
-        named = self.judge.named(unread, flow.client, flow.key.dst, now)
+        named = self.judge.named(Classification(""), flow.client, flow.key.dst, now)
         found = named if named.names else None
         outcome = self.judge.ask(named.names, Reason.UNKNOWN_PROTOCOL, flow.client)
         if outcome.verdict is Verdict.ACCELERATE and self.strict:
-            # E6: not on the client's word alone. Any reply that acknowledges these bytes will do.
-            told = (_judgement(flow, outcome, found, now),)
-            flow.readers = self._readers  # none is asked any more, but what passes is still recorded (E2)
-            flow.await_reply(named, Verdict.ACCELERATE, self.judge.policy.revision)
-            return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+            flow.readers = self._readers  # none is asked any more, but only what somebody reads is recorded
+            return self._on_any_reply(flow, outcome, found, named, now)
         return self._decide(flow, outcome, found, now)
 
     def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:

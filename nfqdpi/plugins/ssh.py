@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin, Reply
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin
 
 _LONGEST = 255  # bytes of the string, with CR and LF
 _BEGINS = b"SSH-"
@@ -30,12 +30,7 @@ def classify(prefix: bytes) -> Answer:
     if banner is None:
         return Classification("ssh", flaw="not an identification string", length=end)
     version, software = (part.decode("ascii") for part in banner.groups())
-    return Classification("ssh", attributes={"software": software, "version": version}, length=end, confirm=_taken)
-
-
-def _taken(_: bytes) -> Reply:
-    """Whatever a server says behind the string: its own, or what it offers (RFC 4253, 7.1)."""
-    return Reply(accepted=True, length=0)
+    return Classification("ssh", attributes={"software": software, "version": version}, length=end)
 
 
 class Settings(msgspec.Struct, frozen=True):

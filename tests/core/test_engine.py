@@ -350,10 +350,15 @@ def test_a_plugin_gets_no_more_than_it_needs(talk: Talks) -> None:
 
 
 def test_a_unit_after_which_nothing_follows(talk: Talks) -> None:
-    """Where a plugin has nothing to confirm and nothing to read on, its first answer decides."""
+    """Where a plugin has nothing to confirm and nothing to read on, any reply of the server's that acknowledges it
+    decides; what a client sends in its place meanwhile is compared with it (E6)."""
     once = Classifier("once", "x", "1", 20, lambda _: Classification("x", (ALLOWED,)))
     flow = talk(classifiers=[once])
-    assert [flow.opens(), flow.client(b"x")] == [OPENING, "accelerate default"]
+    assert [flow.opens(), flow.client(b"xyz")] == [OPENING, YES]
+    assert [flow.server(b"yes", acks=2), flow.client(b"on"), flow.server(b"yes")] == [
+        "confirm need_more", "confirm need_more", "accelerate confirmed"]
+    decoy = talk(classifiers=[once])
+    assert [decoy.opens(), decoy.client(b"xyz"), decoy.client(BAD, at=0)] == [OPENING, YES, "block overlap"]
 
 
 # --- many flows ---

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin, Reply
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin
 
 _BEGINS = b"GREETING "
 _LINE = re.compile(rb"GREETING ([a-z0-9.-]{1,253})\r?\n")
@@ -24,12 +24,7 @@ def classify(prefix: bytes) -> Answer:
     line = _LINE.fullmatch(prefix, 0, end)
     if line is None:
         return Classification("greeting", flaw="not a greeting", length=end)
-    return Classification("greeting", (line[1].decode("ascii"),), length=end, confirm=_answered)
-
-
-def _answered(_: bytes) -> Reply:
-    """Whatever the server says to it: until then a client's word counts for nothing, for it may never arrive."""
-    return Reply(accepted=True, length=0)
+    return Classification("greeting", (line[1].decode("ascii"),), length=end)
 
 
 class Settings(msgspec.Struct, frozen=True):
