@@ -80,7 +80,7 @@ def _classify(prefix: bytes) -> Answer:
         return NEED_MORE
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
-        return _unversioned(prefix, words, prefix[method.end() : line_end].strip(_BETWEEN))
+        return _unversioned(prefix, words, method.group(), prefix[method.end() : line_end].strip(_BETWEEN))
     target = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), {}))
     return _head(prefix, words=words, first=line_end, seen=line_end, searched=line_end, names=target)
 
@@ -99,14 +99,19 @@ def _head(  # noqa: PLR0913  each says how far something has got
     return Glimpse("http", names, _attributes(words), then)
 
 
-def _unversioned(prefix: bytes, words: list[bytes], target: bytes) -> Classification | Pending:
+def _unversioned(prefix: bytes, words: list[bytes], method: bytes, target: bytes) -> Classification | Pending:
     """A first line without "HTTP/" in its place. Some servers read it all the same, as HTTP/0.9: nginx answers at once,
     for the host in the target; Node.js waits for fields, and takes the Host from there. Or it is no request at all."""
-    method = words[0]
     if _LIKE_HTTP.fullmatch(words[-1]):
         return _flawed(prefix, "another protocol's version")
-    if not target or (len(words) > 2 and _OTHER.fullmatch(words[-1])):
+    if not target:
         return NO_MATCH
+    if len(words) > 2 and _OTHER.fullmatch(words[-1]):
+        head_end = _HEAD_END.search(prefix, prefix.index(words[-1]))
+        hosts = _fields(prefix[: head_end.start()]).get(b"host", []) if head_end is not None else []
+        if hosts:  # which only a request has
+            return Classification("http", _names(hosts), {}, flaw="another protocol's version", length=len(prefix))
+        return NEED_MORE if head_end is None else NO_MATCH
     connects = method == b"CONNECT" and _IN_AUTHORITY.fullmatch(target) is not None  # NATS says CONNECT {"json"}
     if not (connects or method == b"GET" or _TARGET.match(target) or b"HTTP/" in target.upper()):
         return NO_MATCH

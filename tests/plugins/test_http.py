@@ -286,7 +286,19 @@ def test_blanks_that_only_some_know(blank: bytes) -> None:
     assert isinstance(found, Classification)
     assert found.flaw
     assert settles(classify, b"x" + blank + b"y\r\n") is NO_MATCH
+    found = settles(classify, b"GET" + blank + b"y\r\nHost: b.example\r\n\r\n")
+    assert isinstance(found, Classification)
+    assert found.flaw
     assert unit(blank + request("a.example")).names == ("a.example",)
+
+
+def test_a_host_in_another_protocols_head() -> None:
+    """SIP has no Host field: what has one is a request with a wrong version. Nobody can tell before the head's end."""
+    for blank in (b"", b"\r\n\r\n"):
+        found = settles(classify, blank + b"GET / SIP/2.0\r\nX: y\r\nhost: b.example\r\n\r\n")
+        assert isinstance(found, Classification)
+        assert (found.names, bool(found.flaw)) == (("b.example",), True)
+        assert answer(classify, blank + b"OPTIONS sip:a@a.example SIP/2.0\r\nVia: x\r\n\r\n") is NO_MATCH
 
 
 @pytest.mark.parametrize("line", [
