@@ -45,6 +45,8 @@ _BODILESS = (b"204", b"205")  # RFC 9110, 15.3.5 and 15.3.6
 _EMPTY = (b"204", b"304")  # whatever length they say (RFC 9112, 6.3)
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+# One of up to 32 bytes costs no more on record with its data than without: two pieces would have to be told apart.
+_SMALL_CHUNK = re.compile(rb"([1-9A-Fa-f]|1[0-9A-Fa-f]|20)\r\n")
 _FIELD_NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+:")  # a token and nothing else (RFC 9112, 5.1)
 _BODIES = frozenset((b"POST", b"PUT", b"PATCH"))  # methods whose body every server reads
 # First bytes of a client's WebSocket frames (RFC 6455, 5.2): text, binary and what goes on with one, compressed or not
@@ -280,6 +282,8 @@ def _name(host: bytes) -> str:
 def _chunk(prefix: bytes) -> Answer:
     """One chunk of a body, or the last one and its trailer section (RFC 9112, 7.1). Line ends are CRLF: servers do not
     agree on a bare LF here."""
+    if small := _small_chunks(prefix):
+        return Step(small, 0, _chunk)
     line_end = prefix.find(b"\n")
     if line_end < 0:
         return NEED_MORE if len(prefix) < _LONGEST_LINE else _flawed(prefix, "no chunk size")
@@ -293,6 +297,17 @@ def _chunk(prefix: bytes) -> Answer:
     if len(trailer) > longest or _HALF_LINE_END.search(trailer + end):
         return _flawed(prefix, "a trailer section without a certain end")
     return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
+
+
+def _small_chunks(prefix: bytes) -> int:
+    """The bytes of the small chunks that are wholly there: together they cost no more than one."""
+    end = 0
+    while (size := _SMALL_CHUNK.match(prefix, end)) is not None:
+        data_end = size.end() + int(size[1], 16)
+        if prefix[data_end : data_end + 2] != b"\r\n":
+            break
+        end = data_end + 2
+    return end
 
 
 def _chunk_end(prefix: bytes) -> Answer:

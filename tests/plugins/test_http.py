@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Pending, Reply, Step
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Pending, Reply, Step
 from nfqdpi.plugins.http import classifier
 from tests.builders import request, response
 from tests.plugins.prefixes import answer, settles
@@ -175,6 +175,31 @@ def test_a_body_in_chunks() -> None:
         assert isinstance(found, Classification | Step)
         assert found.then is not None
         reader = found.then
+
+
+@given(st.lists(st.integers(1, 40), max_size=20), st.integers(1, 300))
+def test_small_chunks_are_read_together(sizes: list[int], cut: int) -> None:
+    """As many as are there, in one step; what is read in pieces ends where the whole does."""
+    then = unit(request("a.example", "Transfer-Encoding: chunked")).then
+    assert then is not None
+    body = b"".join(b"%x\r\n" % size + b"\n" * size + b"\r\n" for size in sizes) + b"0\r\n\r\n"
+    assert _read_on(then, body) == _read_on(then, body[:cut], body[cut:]) == len(body)
+    small = next((number for number, size in enumerate(sizes) if size > 32), len(sizes))
+    first = then(body)
+    assert isinstance(first, Step)
+    assert not small or first.length == sum(len(b"%x" % size) + size + 4 for size in sizes[:small])
+
+
+def _read_on(then: Classify, *pieces: bytes) -> int:
+    """How many bytes of a body are behind us when another request may begin."""
+    read, prefix, skip = 0, b"", 0
+    for piece in pieces:
+        prefix += piece
+        while prefix[skip:] and isinstance(found := then(prefix[skip:]), Step):
+            prefix, skip = prefix[skip + found.length :], found.skip
+            read, then = read + found.length + found.skip, found.then
+            prefix, skip = prefix[skip:], max(0, skip - len(prefix))
+    return read
 
 
 def test_no_chunk() -> None:
