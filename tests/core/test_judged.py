@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +24,7 @@ def test_against_a_dictionary(pieces: list[tuple[int, bytes]], offset: int, copy
         record.add(end + opaque, data)
         known |= dict(enumerate(data, end + opaque))
         end += opaque + len(data)
-        assert record.memory < 300 + 4 * LIMIT + 1
+        assert record.memory <= 450 + 4 * LIMIT * 9 // 8
     expected = any(n >= record.floor and known.get(n, byte) != byte for n, byte in enumerate(copy, offset))
     assert record.contradicts(offset, copy) is expected
     assert record.contradicts(offset, bytes(known.get(n, 0) for n in range(offset, end))) is False
@@ -36,6 +39,28 @@ def test_a_windowful_of_chunks_is_on_record() -> None:
         record.add(n + 104, b"\r\n")
     assert record.floor == 0
     assert record.contradicts(0, b"65\r\n")
+
+
+def test_nothing_is_no_piece() -> None:
+    """What has no bytes leaves no trace: the next piece begins where it begins."""
+    record = Judged(1 << 10)
+    record.add(0, b"abc")
+    record.add(10, b"")
+    record.add(10, b"def")
+    assert record.contradicts(10, b"xyz")
+    assert not record.contradicts(3, b"xyz")
+    assert not record.contradicts(0, b"abc")
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_estimate_is_not_below_the_truth(size: int, gap: int) -> None:
+    """What a record costs, with the room that its buffers keep for growing."""
+    record = Judged(1 << 12)
+    for n in range(5000):
+        record.add(n * (size + gap), bytes(size))
+        held = sum(map(sys.getsizeof, (record, record._data, record._starts, record._places)))
+        assert held <= record.memory
 
 
 def test_units_without_a_gap_are_one_piece() -> None:
