@@ -11,6 +11,7 @@ from nfqdpi.cli.common import DEFAULT_CONFIG, Exit, config_option, emit_json, fa
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.kernel import firewall
 from nfqdpi.kernel.ruleset import RuleSet, render
+from nfqdpi.plugins import PluginError
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
@@ -109,5 +110,5 @@ def _kept(path: Path) -> bool:
 def _wanted(config: Config) -> RuleSet:
     try:
         return ruleset(config)
-    except ValueError as error:
+    except (ValueError, PluginError) as error:
         fail(Exit.USAGE, str(error))

@@ -31,6 +31,7 @@ def command(config: Config, *, no_rules: bool) -> None:
     from nfqdpi.kernel.firewall import FirewallError
     from nfqdpi.kernel.privileges import Capability
     from nfqdpi.kernel.queues import queues
+    from nfqdpi.plugins import PluginError
 
     need(Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
     ours = range(config.queue.first, config.queue.first + config.worker_count)
@@ -48,6 +49,8 @@ def command(config: Config, *, no_rules: bool) -> None:
         supervisor = Supervisor(config, read=read, with_rules=not no_rules, say=_say)
     except OSError as error:
         fail(Exit.USAGE, f"[events] file: {error.filename}: {error.strerror}")
+    except PluginError as error:
+        fail(Exit.USAGE, str(error))
     try:
         asyncio.run(supervisor.run())
     except OSError as error:

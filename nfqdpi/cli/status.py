@@ -57,8 +57,9 @@ def _differences(config: Config) -> list[str]:
     """How the rules in the kernel are not those of the configuration."""
     from nfqdpi.daemon.rules import ruleset
     from nfqdpi.kernel import firewall
+    from nfqdpi.plugins import PluginError
 
     try:
         return firewall.check(ruleset(config))
-    except (firewall.FirewallError, PermissionError) as error:
+    except (firewall.FirewallError, PluginError, PermissionError) as error:
         return [f"the rules cannot be checked: {error}"]

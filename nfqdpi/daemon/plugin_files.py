@@ -1,4 +1,8 @@
-"""The files of plugins that are loaded, so that another version of one can be taken while the daemon runs."""
+"""The files of plugins that are loaded, so that another version of one can be taken while the daemon runs.
+
+What is loaded stays until a reload, whatever happens to the files: a worker is forked with what the supervisor has, and
+a package that is half installed is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,15 @@ class PluginFiles:
 
     def __init__(self) -> None:
         self._known = self._before = _packages()
+        self._points = dict(plugins.known)
         self._replaced: dict[str, ModuleType] = {}
 
     def refresh(self) -> bool:
         """Forget the plugins whose files have changed, and who is installed: the next ``plugins.readers`` loads them
         anew. What is already in use stays as it is. True where anything has changed."""
         importlib.invalidate_caches()
+        self._points = dict(plugins.known)
+        plugins.known.clear()
         self._before, self._known = self._known, _packages()
         self._replaced = {}
         for package, files in self._before.items():
@@ -34,6 +41,7 @@ class PluginFiles:
     def take_back(self) -> None:
         """Let the plugins be those from before the last ``refresh``."""
         sys.modules.update(self._replaced)
+        plugins.known.update(self._points)
         self._known = self._before
 
 

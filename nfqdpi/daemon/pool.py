@@ -23,6 +23,7 @@ from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel, PluginNews
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.place import START, Place
+from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.worker import Worker
 from nfqdpi.kernel import queues
 
@@ -37,19 +38,20 @@ class PoolError(Exception):
 
 
 class Pool:
-    """One worker a queue. ``take`` gets what they have decided, as rows and lines, ``tell`` what befell one: kind,
-    message and how many it was about, if any.
+    """One worker a queue. ``files``: of the plugins that are loaded. ``take`` gets what they have decided, as rows and
+    lines, ``tell`` what befell one: kind, message and how many it was about, if any.
 
     A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
-    whatever the file says by now.
+    and the plugins that it has loaded, whatever the files say by now.
     """
 
-    def __init__(self, config: Config, take: Callable[[bytes, bytes], None],
+    def __init__(self, config: Config, files: PluginFiles, take: Callable[[bytes, bytes], None],
                  tell: Callable[[str, str, int], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
         self._names = mmap(-1, SIZE)  # what clients were told outlives a worker
         self._number = 0  # of these makings
+        self._files = files
         self._take = take
         self._tell = tell
         self.plugin_faults: dict[str, int] = {}  # by the plugins' names
@@ -126,7 +128,8 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _become_worker(place, self._makings, theirs, self._names, patience=START if place.retired else 0.0)
+            _become_worker(place, self._makings, theirs, self._names, self._files,
+                           patience=START if place.retired else 0.0)
         theirs.close()
         place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
@@ -237,7 +240,9 @@ class Pool:
                     self._retire(place)
 
 
-def _become_worker(place: Place, makings: Makings, channel: socket.socket, names: mmap, *, patience: float) -> None:
+def _become_worker(  # noqa: PLR0913  as Worker's
+    place: Place, makings: Makings, channel: socket.socket, names: mmap, files: PluginFiles, *, patience: float,
+) -> None:
     """The child's whole life; does not return. ``patience``: seconds that another may keep the queue.
 
     Nothing of the supervisor's may be touched: its event loop lives on in the parent through shared descriptors, so
@@ -254,7 +259,7 @@ def _become_worker(place: Place, makings: Makings, channel: socket.socket, names
         os.closerange(low, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            Worker(place.number, makings, place.counters, channel, names, patience=patience).run()
+            Worker(place.number, makings, place.counters, channel, names, files, patience=patience).run()
             status = 0
         except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
             channel.send(Kind.FAILED(str(error).encode() or type(error).__name__.encode()))

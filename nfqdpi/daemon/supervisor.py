@@ -46,17 +46,18 @@ class Supervisor:
     def __init__(self, config: Config, *, read: Callable[[], Config], with_rules: bool,
                  say: Callable[[str], None]) -> None:
         self._config = config
+        plugins.readers(config.plugin)  # here and now: whatever happens to their files, every worker inherits them
+        self._plugin_files = PluginFiles()
         self._guard = Guard(ruleset(config), self._tell) if with_rules else None
         self._say = say
         self._events = EventLog(config)
-        self._pool = Pool(config, self._take, self._tell)
+        self._pool = Pool(config, self._plugin_files, self._take, self._tell)
         self._record = Record()
         self._domains = Domains()
         self._tallies = Tallies()
         self._volume = Volume(self._record, config.metrics.domains, self._tell)
         self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
         self._read_files = read
-        self._plugin_files = PluginFiles()
         self._reloads: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.msgpack.Decoder(list[Row])
         self._started = monotonic()

@@ -48,12 +48,12 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 class Worker:
     """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
-    us. ``names``: the memory of a KnownTable, which all workers share. ``patience``: seconds that the worker before us
-    may still keep the queue."""
+    us. ``names``: the memory of a KnownTable, which all workers share. ``files``: of the plugins that are loaded.
+    ``patience``: seconds that the worker before us may still keep the queue."""
 
-    def __init__(  # noqa: PLR0913  each is of another maker
+    def __init__(  # noqa: PLR0913, PLR0917  each is of another maker
         self, number: int, makings: Makings, counters: Counters, channel: socket.socket, names: mmap,
-        *, patience: float = 0.0,
+        files: PluginFiles, *, patience: float = 0.0,
     ) -> None:
         config = makings.config
         self._makings = makings
@@ -78,7 +78,7 @@ class Worker:
         self._known = KnownTable(names)
         self._engine = assemble.engine(config, self._policy, self._known)
         self._breaker = Breaker(plugins.readers(config.plugin))
-        self._plugin_files = PluginFiles()
+        self._plugin_files = files
         self._looked, self._began = 0, 0.0  # the packet that a plugin had when the clock ticked, and since when
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length

@@ -13,6 +13,7 @@ from nfqdpi.doctor import interfaces, netfilter, offloads, settings, upkeep
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel.firewall import FirewallError
 from nfqdpi.kernel.privileges import Capability, missing
+from nfqdpi.plugins import PluginError
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -30,6 +31,6 @@ def examine(config: Config) -> Iterator[Finding]:
     for check in (*(() if lacking else _CHECKS), *upkeep.CHECKS):
         try:
             yield from check(config)
-        except (OSError, FirewallError) as error:
+        except (OSError, FirewallError, PluginError) as error:
             what = f"{check.__module__.rpartition('.')[2]} {check.__name__.lstrip('_')}".removesuffix(" examine")
             yield Finding(what, Level.FAIL, f"could not be looked at: {error}")

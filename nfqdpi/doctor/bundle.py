@@ -23,6 +23,7 @@ from nfqdpi.doctor.scrub import Scrubber
 from nfqdpi.events.model import Event
 from nfqdpi.events.reader import Reader, Saved, siblings
 from nfqdpi.kernel import firewall, sysctl
+from nfqdpi.plugins import PluginError
 
 _EVENTS = 200  # the last ones
 _ABOUT = """\
@@ -42,7 +43,7 @@ def parts(config: Config) -> Iterator[tuple[str, str]]:
     for name, part in _PARTS.items():
         try:
             text = part(config)
-        except (OSError, NotRunning, firewall.FirewallError) as error:
+        except (OSError, NotRunning, firewall.FirewallError, PluginError) as error:
             text = f"not gathered: {error}\n"
         yield name, scrub(text)
     yield "events.json", scrub(_events(config, scrub))

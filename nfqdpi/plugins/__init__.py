@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -45,9 +46,16 @@ class Installed(NamedTuple):
     plugin: Plugin
 
 
+# By the path that was looked along; whoever empties it has the disk asked again. A fork knows what its parent does.
+known: dict[tuple[str, ...], list[EntryPoint]] = {}
+
+
 def points() -> list[EntryPoint]:
-    """The entry points of the group, in the order of their names."""
-    return sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    """The entry points of the group, in the order of their names, as they were when this was first asked."""
+    path = tuple(sys.path)
+    if path not in known:
+        known[path] = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return known[path]
 
 
 def load(point: EntryPoint) -> Installed:

@@ -192,6 +192,46 @@ def test_a_plugin_that_goes_wrong(lab: Lab, gateway: Gateway, origin: Origin, pl
     assert stats["plugin_faults"] == {"bad": breaker.MOST}
 
 
+def test_a_plugin_that_is_half_upgraded(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None],
+                                        tmp_path: Path) -> None:
+    """A worker that dies meanwhile has a successor with the plugin as it was loaded; a reload that finds a half leaves
+    it so, and one that finds a whole takes that."""
+    plugin("    if b'wrong' in prefix: raise ValueError('wrong')")
+    running = gateway(config(lab, fail="closed", workers=1))
+    whole = (tmp_path / "bad.py").read_text()
+    (tmp_path / "bad.py").write_text("from .parts import nothing\n")
+    entry = tmp_path / "bad-1.dist-info" / "entry_points.txt"
+    offers = entry.read_text()
+
+    def refused() -> bool:
+        return visit(lab, "wrong.example", timeout=1) == "reset"
+
+    assert "plugin 'bad' (bad:classifier) does not load" in nfqdpi(lab, "status", "-c", running.config).stdout
+    for points in (offers, ""):  # its files are others, then its metadata are gone, too
+        entry.write_text(points)
+        (victim,) = workers(lab, running)
+        os.kill(victim, signal.SIGKILL)
+        assert wait_until(partial(replaced, lab, running, victim), 2)
+        assert wait_until(refused, 2)
+    entry.write_text(offers)
+    assert nfqdpi(lab, "reload", "-c", running.config).returncode != 0
+    assert refused()
+    (tmp_path / "bad.py").write_text(whole.replace("if b'wrong' in prefix: raise", "if b'other' in prefix: raise"))
+    assert nfqdpi(lab, "reload", "-c", running.config).returncode == 0
+    assert visit(lab, "wrong.example") == "ok"
+    assert visit(lab, "other.example") == "reset"
+
+
+def test_a_plugin_that_does_not_load(lab: Lab, plugin: Callable[[str], None]) -> None:
+    """Starts nothing, and is named."""
+    plugin("    this is no Python")
+    (lab.state / "bad.toml").write_text(config(lab))
+    done = nfqdpi(lab, "run", "-c", lab.state / "bad.toml")
+    assert (done.returncode, "plugin 'bad' (bad:classifier) does not load" in done.stderr) == (2, True), done.stderr
+    check = nfqdpi(lab, "rules", "check", "-c", lab.state / "bad.toml")
+    assert (check.returncode, check.stderr) == (2, done.stderr)
+
+
 def test_a_plugin_that_cannot_be_stopped(lab: Lab, gateway: Gateway, origin: Origin,
                                          plugin: Callable[[str], None]) -> None:
     """A worker in a plugin's endless loop, which nothing interrupts, is replaced; the one beside it judges on."""
