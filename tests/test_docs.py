@@ -1,21 +1,23 @@
-"""What the documents say: their links lead somewhere, their commands are commands, their example works."""
+"""What the documents say: their links lead somewhere, their commands are commands, their tutorial works."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import pytest
 
 from nfqdpi.cli import main
-from nfqdpi.core.classifier import Classification
-from tests.plugins.prefixes import answer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NFQDPI = (sys.executable, "-m", "nfqdpi", "plugins")
 STOPS = ("|", "&&", ";", ">")  # the shell's
 
 
@@ -65,13 +67,30 @@ def test_every_page_is_linked() -> None:
     assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name})" not in readme] == []
 
 
-def test_the_example_of_a_classifier() -> None:
-    """It does what the page says, and keeps the rules of every classifier."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)
-    module: dict[str, object] = {}
-    exec(code, module)  # noqa: S102  it is ours
-    body = b"git-upload-pack /project.git\0host=My.Server.example:9418\0"
-    classifier = module["classifier"]
-    found = answer(classifier.classify, f"{len(body) + 4:04x}".encode() + body)  # type: ignore[attr-defined]
-    assert isinstance(found, Classification)
-    assert (found.protocol, found.names) == ("git", ("my.server.example",))
+def tutorial() -> dict[str, str]:
+    """The files that the page on plugins has its reader write, by their paths."""
+    blocks = re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)
+    return dict(blocks)
+
+
+def test_the_tutorial(tmp_path: Path) -> None:
+    """What it builds passes its own tests, and its capture is as it says: whole, cut and in disorder."""
+    files = tutorial()
+    assert len(files) == 6
+    run([*NFQDPI, "new", "sshbanner"], tmp_path)
+    folder = tmp_path / "nfqdpi-sshbanner"
+    for file in folder.glob("tests/*"):
+        assert file.name == "sshbanner.pcap" or str(file.relative_to(folder)) in files, "the page replaces it"
+    for path, text in files.items():
+        (folder / path).write_text(text)
+    run([sys.executable, "tests/capture.py"], folder)
+    assert run([*NFQDPI, "test", folder], tmp_path).count("ok ") == 3
+    assert "5 passed" in run([sys.executable, "-m", "pytest", "-q"], folder)
+
+
+def run(command: Sequence[str | Path], folder: Path) -> str:
+    """What a program prints that ends well."""
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

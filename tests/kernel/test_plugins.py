@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family, Lab
-from tests.kernel.daily import FAMILIES, Gateway, config
+from tests.kernel.daily import FAMILIES, Gateway, ask, config
 from tests.kernel.test_supervision import wait_until
 from tests.plugins.test_wireguard import INITIATION
+from tests.test_docs import ROOT, tutorial
 
 RULE = """
 [plugin.{name}]
@@ -101,3 +104,32 @@ def test_wireguard(lab: Lab, gateway: Gateway, family: Family, action: str) -> N
     running.stop()
     (event,) = told(lab)
     assert (event["app_proto"], event["verdict"]["action"]) == ("wireguard", action)
+
+
+def test_the_first_plugin(lab: Lab, gateway: Gateway, dropbear: Path, tmp_path: Path,
+                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """An author's first minute: in a fresh environment the plugin of docs/plugins.md is begun, tested and installed,
+    and decides real traffic."""
+    files = tutorial()
+    for path, text in files.items():
+        file = tmp_path / "files" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    done = subprocess.run([ROOT / "tests/kernel/first_plugin", sys.executable, ROOT, tmp_path, tmp_path / "files"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv/bin/python"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # not the checkout's nfqdpi
+    running = gateway(config(lab))
+    assert "No auth methods" in visit(lab.client, 4)
+    running.config.write_text(config(lab) + files["nfqdpi.toml"])
+    ask(lab, running, "reload")
+    served = len(dropbear.read_text())
+    for family in FAMILIES:
+        assert "No auth methods" not in visit(lab.client, family)
+    running.stop()
+    assert "User" not in dropbear.read_text()[served:]
+    assert [(event["app_proto"], event["verdict"]["action"]) for event in told(lab) if "app_proto" in event] == [
+        ("sshbanner", "accelerate"), ("sshbanner", "block"), ("sshbanner", "block")]
