@@ -17,6 +17,7 @@ _HANG = 1.5  # s without a heartbeat, of which there are two a second, after whi
 _SHORT_LIFE = 5.0  # s; a worker that dies younger waits longer for its successor each time, up to this long
 _MANY = 3  # short lives in a row, which are no accident any more
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Place:
@@ -38,6 +39,8 @@ class Place:
         self._born = 0.0
         self._short_lives = 0
         self._deaf = 0  # looks in a row that found the queue not to be the worker's
+        self._beat = 0  # the last heartbeat that was seen, in ms; when that was, and what the worker had run by then
+        self._seen = self._ran = 0.0
 
     def born(self, pid: int, channel: socket.socket, policy: int) -> None:
         """A new worker."""
@@ -77,8 +80,22 @@ class Place:
 
     @property
     def silence(self) -> float:
-        """Seconds since the worker's last heartbeat."""
-        return monotonic() - self.counters["heartbeat_ms"] / 1000
+        """Seconds since the worker's last heartbeat; of one that could run, those in which it had no processor do not
+        count: a busy machine has kept it waiting, and a successor would wait as long."""
+        now, beat, (runnable, ran) = monotonic(), self.counters["heartbeat_ms"], self._run()
+        if beat != self._beat:
+            self._beat, self._seen, self._ran = beat, now, ran
+        waited = now - self._seen - (ran - self._ran) if runnable else 0.0
+        return now - beat / 1000 - max(0.0, waited)
+
+    def _run(self) -> tuple[bool, float]:
+        """Whether the worker runs or could, and for how many seconds a processor has been its own (proc(5): state,
+        utime and stime; schedstat tells of a wait only when it is over)."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # there is none any more
+            return False, 0.0
+        return fields[0] == "R", (int(fields[11]) + int(fields[12])) / _TICKS
 
     @property
     def hangs(self) -> bool:
