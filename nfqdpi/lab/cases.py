@@ -62,8 +62,10 @@ class Case:
     hello: Hello = "short"
 
     def expected(self, mode: Mode) -> Outcome:
-        if self.client == "quic":
-            return Outcome(None, "refused", self.queued[mode], None, 0)
+        if self.client == "quic" and self.verdict.blocks:
+            # The flow's only packet went nowhere, so conntrack knows of no flow.
+            client = "refused" if self.verdict is Verdict.BLOCK else "timeout"
+            return Outcome("block", client, self.queued[mode], None, 0)
         if self.verdict is Verdict.ACCELERATE:
             # Strict mode reads every request of a plain HTTP flow, so such a flow is never released.
             mark = Verdict.INSPECT if self.plain and mode == "strict" else Verdict.ACCELERATE
@@ -81,7 +83,8 @@ class Case:
             case "openssl":
                 return clients.openssl(lab.client, self.name, family, ca, *_HELLO_OPTIONS["openssl", self.hello])
             case "quic":
-                return clients.quic(lab.client, family)
+                return clients.quic(lab.client, family, self.name,
+                                    timeout=_SILENCE if self.verdict is Verdict.BLOCK_SILENT else 1)
 
 
 # Strict mode queues the server's SYN+ACK, the client's payload and, of an allowed TLS flow, the server's first reply.
@@ -93,6 +96,7 @@ _LONG_HELLO: dict[Mode, int] = {"strict": 4, "fast": 2}
 _BLOCKED_LONG_HELLO: dict[Mode, int] = {"strict": 3, "fast": 2}
 # The reply to a post-quantum hello is two segments as well, which come as one, and NFQUEUE takes them apart.
 _DEFAULT_HELLO: dict[Mode, int] = {"strict": 5, "fast": 2}
+_INITIAL: dict[Mode, int] = {"strict": 1, "fast": 1}
 
 CASES = (
     Case("http allowed", "curl", "allowed.example", Verdict.ACCELERATE, _PLAIN, plain=True),
@@ -110,5 +114,7 @@ CASES = (
     Case("tls default hello allowed", "curl", "allowed.example", Verdict.ACCELERATE, _DEFAULT_HELLO, hello="default"),
     Case("tls default hello blocked", "curl", "blocked.example", Verdict.BLOCK, _BLOCKED_LONG_HELLO, hello="default"),
     Case("tls 100 MB allowed", "curl", "allowed.example", Verdict.ACCELERATE, _HELLO, path=f"/{BIG_FILE}"),
-    Case("http/3 rejected", "quic", "allowed.example", Verdict.BLOCK, {"strict": 0, "fast": 0}),
+    Case("http/3 allowed", "quic", "allowed.example", Verdict.ACCELERATE, _INITIAL),
+    Case("http/3 blocked", "quic", "blocked.example", Verdict.BLOCK, _INITIAL),
+    Case("http/3 dropped in silence", "quic", "silent.example", Verdict.BLOCK_SILENT, _INITIAL),
 )

@@ -1,4 +1,4 @@
-"""The client side: real curl and openssl, and a bare UDP datagram, and what each of them saw."""
+"""The client side: real curl and openssl, and the first datagram of HTTP/3, and what each of them saw."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family
+from nfqdpi.testing import quic_initial
 
 _CURL_TIMEOUT, _CURL_REFUSED = 28, 7  # curl(1), exit codes
-_QUIC_INITIAL_SIZE = 1200  # bytes, the least that a client's first datagram has (RFC 9000, 14.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def openssl(client: Namespace, name: str, family: Family, ca: Path, *options: st
     return Answer("reset" if "errno=104" in output else "error", output.strip().splitlines()[-1], ms)
 
 
-def quic(client: Namespace, family: Family, *, timeout: float = 1) -> Answer:
-    """A datagram of the size of a QUIC Initial to UDP port 443; ``refused`` means an ICMP port unreachable came."""
+def quic(client: Namespace, family: Family, name: str, *, timeout: float = 1) -> Answer:
+    """A QUIC Initial to UDP port 443, with a hello for the name; ``refused``: an ICMP port unreachable came."""
     with client.entered():
         probe = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
     with probe:
@@ -71,10 +71,10 @@ def quic(client: Namespace, family: Family, *, timeout: float = 1) -> Answer:
         port = probe.getsockname()[1]
         started = time.monotonic()
         try:
-            probe.send(bytes(_QUIC_INITIAL_SIZE))
+            probe.send(quic_initial(name))
             probe.recv(1)
         except ConnectionRefusedError:
             return Answer("refused", "port unreachable", round((time.monotonic() - started) * 1000, 1), port)
         except TimeoutError:
             return Answer("timeout", "", timeout * 1000, port)
-    return Answer("ok", "", 0.0, port)
+    return Answer("ok", "an answer", round((time.monotonic() - started) * 1000, 1), port)

@@ -15,6 +15,7 @@ from nfqdpi.lab import gauges
 from nfqdpi.lab.cases import CASES, NAMES, Case, Mode, Outcome
 from nfqdpi.lab.clients import Answer
 from nfqdpi.lab.daemon import back_ends, daemon
+from nfqdpi.lab.echo import Echo
 from nfqdpi.lab.gauges import Tap, Tracked
 from nfqdpi.lab.network import Family, Lab
 from nfqdpi.lab.web import BIG_FILE, BIG_FILE_BYTES, WebServer
@@ -88,7 +89,7 @@ def run() -> Iterator[Row]:
     for back_end, mode in product(ends, get_args(Mode)):
         with Lab() as lab:
             web = WebServer(lab.server, lab.state / "web", NAMES)
-            with daemon(lab, config_text(lab, mode), back_end):
+            with Echo(lab.server), daemon(lab, config_text(lab, mode), back_end):
                 yield from _rows(lab, web, mode, back_end)
 
 
@@ -102,7 +103,7 @@ def _rows(lab: Lab, web: WebServer, mode: Mode, back_end: str) -> Iterator[Row]:
             answer = case.run(lab, family, web.ca)
             earlier, flows[family] = flows[family], gauges.tracked(lab.gateway, family)
             flow = next(iter(flows[family] - earlier), None)
-            event = _event(lab.state / "eve.json", flow.sport) if flow else {}
+            event = _event(lab.state / "eve.json", flow.sport if flow else answer.port)
             seen = Outcome(event.get("action"), answer.outcome, gauges.queued(lab.gateway) - queued,
                            MarkField().read(flow.mark) if flow else None, tap.take())
             yield Row(mode, back_end, family, case, expected, seen, answer, event.get("rule"))

@@ -56,6 +56,16 @@ class Http3Origin:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    @property
+    def names(self) -> list[str | None]:
+        """Of every whole hello."""
+        return [name for names in list(self.hellos.values()) for name in names]
+
+    @property
+    def authorities(self) -> list[str]:
+        """Of every request."""
+        return [name for names in list(self.asked.values()) for name in names]
+
     def said(self, port: int) -> list[str]:
         """What is known of a client, a line each."""
         return [*(f"SNI {name}" for name in self.hellos[port]), *(f"GET {name}" for name in self.asked[port])]

@@ -96,7 +96,7 @@ def test_the_tap_counts_what_reaches_the_server(lab: Lab, family: Family) -> Non
         with listener.accept()[0] as served:
             assert served.recv(4096) == bytes(1000)
         assert tap.take() == 1000
-        assert clients.quic(lab.client, family).outcome == "refused"  # the server has no UDP port 443
+        assert clients.quic(lab.client, family, "a.example").outcome == "refused"  # the server has no UDP port 443
         assert tap.take() == 1200
 
 
