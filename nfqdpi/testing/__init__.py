@@ -3,7 +3,7 @@
 ``cuts`` needs hypothesis, the fixtures of ``nfqdpi.pytest_plugin`` pytest: ``pip install nfqdpi[testing]``.
 """
 
-from nfqdpi.testing.capture import captured, pcap
+from nfqdpi.testing.capture import captured, pcap_of
 from nfqdpi.testing.dns import dns_answer, dns_query
 from nfqdpi.testing.flows import FromServer, flow, segments
 from nfqdpi.testing.http import request
@@ -13,4 +13,4 @@ from nfqdpi.testing.tls import hello
 from nfqdpi.testing.verdicts import Seen, assert_verdict, engine, verdict_of, verdicts
 
 __all__ = ["FromServer", "Seen", "assert_verdict", "captured", "cuts", "dns_answer", "dns_query", "engine", "flow",
-           "hello", "pcap", "quic_initial", "request", "scattered", "segments", "verdict_of", "verdicts"]
+           "hello", "pcap_of", "quic_initial", "request", "scattered", "segments", "verdict_of", "verdicts"]

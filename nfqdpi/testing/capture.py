@@ -28,6 +28,11 @@ def pcap(frames: Iterable[bytes], link: int = ETHERNET, *, order: str = "<", nan
     return b"".join(out)
 
 
+def pcap_of(packets: Iterable[bytes]) -> bytes:
+    """A capture file of IP packets."""
+    return pcap(map(ether, packets))
+
+
 def captured(path: Path) -> Iterator[bytes]:
     """The whole IP packets of a capture file, fragments put together. Raises OSError, BrokenCaptureError, and KeyError
     where the link type is not known."""

@@ -112,14 +112,15 @@ def _own_time() -> float:
 
 
 def sample() -> list[bytes]:
-    """A flow of each protocol, and one of none."""
+    """A flow of each protocol that comes with nfqdpi, and one of none."""
     answered = FromServer(server_hello())
     return [*flow(hello("www.example.com", quantum=True), answered, sport=1),
             *flow(request("www.example.com"), port=80, sport=2),
             *flow(b"SSH-2.0-OpenSSH_9.2p1\r\n", FromServer(b"SSH-2.0-x\r\n"), port=22, sport=3),
             *flow(bytes(64), FromServer(bytes(64)), sport=4),
             *flow(quic_initial("www.example.com"), sport=5, udp=True),
-            *flow(dns_query("www.example.com"), port=53, sport=6, udp=True)]
+            *flow(dns_query("www.example.com"), port=53, sport=6, udp=True),
+            *flow(b"\x01\0\0\0" + bytes(144), port=51820, sport=7, udp=True)]
 
 
 def _on(clock: _Clock, reader: Reader) -> Reader:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from nfqdpi.testing.capture import ether, pcap
+from nfqdpi.testing.capture import pcap_of
 from nfqdpi.testing.flows import FromServer, flow
 
 _MODEL = "greeting"
@@ -16,7 +16,7 @@ def write(folder: Path, name: str) -> list[Path]:
     """The files, written into a new folder. ``name``: small letters, digits and underscores. Raises FileExistsError."""
     folder.mkdir()
     written = [*_copied(files("nfqdpi.testing") / _MODEL, folder, name), folder / "tests" / f"{name}.pcap"]
-    written[-1].write_bytes(pcap(map(ether, _packets(name.upper().encode()))))
+    written[-1].write_bytes(pcap_of(_packets(name.upper().encode())))
     return written
 
 

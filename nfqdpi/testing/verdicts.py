@@ -75,7 +75,7 @@ def seen_by(make: Make, packets: Iterable[bytes]) -> list[Seen]:
     gate.close()
     if gate.failed:
         raise AssertionError(f"{gate.failed} packets could not be judged: {gate.failure}")
-    return [Seen.of(entry) for entry in ended]
+    return [Seen.of(entry) for entry in sorted(ended, key=lambda entry: entry.number)]
 
 
 def verdict_of(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table] = (),

@@ -13,8 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfqdpi.cli import main
-from nfqdpi.testing import flow, hello, pcap
-from nfqdpi.testing.capture import ether
+from nfqdpi.testing import flow, hello, pcap_of
 
 Plugins = Callable[..., Result]
 
@@ -120,7 +119,7 @@ def test_files_that_cannot_be_used(plugins: Plugins, tmp_path: Path, name: str, 
     """Exit 2, with the file and the reason."""
     folder = tmp_path / "plugin"
     (folder / "tests").mkdir(parents=True)
-    (folder / "tests/x.pcap").write_bytes(pcap(map(ether, flow(hello("a.example")))))
+    (folder / "tests/x.pcap").write_bytes(pcap_of(flow(hello("a.example"))))
     (folder / "tests/y.toml").write_text('capture = "x.pcap"')
     (folder / name).write_text(text)
     assert said in plugins("test", folder, code=2).stderr
@@ -134,7 +133,7 @@ def test_no_files(plugins: Plugins, tmp_path: Path) -> None:
 
 def test_attributes_fast_mode_and_what_is_installed(plugins: Plugins, tmp_path: Path) -> None:
     """A folder without a package tests what is installed. Fast mode is not asked about packets in disorder."""
-    (tmp_path / "x.pcap").write_bytes(pcap(map(ether, flow(hello("a.example")))))
+    (tmp_path / "x.pcap").write_bytes(pcap_of(flow(hello("a.example"))))
     (tmp_path / "x.toml").write_text(
         'capture = "x.pcap"\n[settings.inspect]\nmode = "fast"\n[[flow]]\nattributes = { alpn = "h2,http/1.1" }\n')
     told = plugins("test", tmp_path).stdout

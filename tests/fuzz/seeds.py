@@ -67,6 +67,16 @@ def tls() -> Iterator[bytes]:
     yield b"\x08\x04" + vector(1, b"\x03\x04\x03\x03")
 
 
+def ssh() -> Iterator[bytes]:
+    """Behind a byte that is the cut."""
+    yield b"\x08SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n" + bytes(9)
+    yield b"\x03SSH-2.0-JSCH-0.1.54\n"
+    yield b"\x0bSSH-1.99-x \r\n"
+    yield b"\x09SSH-2.0-" + b"x" * 250
+    for broken in (b"SSH-2.0-\0\n", b"SSH-2.0-x\r\r\n", b"SSH-\n", b"SSH", b"ssh-2.0-x\n"):
+        yield b"\x05" + broken
+
+
 def quic() -> Iterator[bytes]:
     """Pieces behind three bytes, as ``tests.fuzz.quic`` reads them."""
     message = hello(_NAME)[5:]
@@ -167,5 +177,5 @@ def captures() -> Iterator[bytes]:
         yield pcap([head + packet for packet in opening + pieces], link)
 
 
-SEEDS = {"http": http, "tls": tls, "quic": quic, "replies": replies, "dns": dns, "packet": packets, "engine": scripts,
-         "captures": captures}
+SEEDS = {"http": http, "tls": tls, "ssh": ssh, "quic": quic, "replies": replies, "dns": dns, "packet": packets,
+         "engine": scripts, "captures": captures}

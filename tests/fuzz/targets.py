@@ -13,7 +13,7 @@ from nfqdpi.core.decision import Client, Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Segment, Unreadable, parse
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import dns, http, quic, tls
+from nfqdpi.plugins import dns, http, quic, ssh, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.policy.model import Policy
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
@@ -99,6 +99,12 @@ def read_tls(data: bytes) -> None:
     cut, data = _first(data)
     framed = _FRAMES[choice >> 1 & 7 if choice >> 1 & 7 < len(_FRAMES) else 0](data)
     read(_TLS_READERS[choice & 1], framed, cut * 8)
+
+
+def read_ssh(data: bytes) -> None:
+    """A client's first line."""
+    cut, data = _first(data)
+    read(ssh.classifier.classify, data, cut)
 
 
 def read_quic(data: bytes) -> None:
@@ -194,6 +200,7 @@ def read_capture(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "http": read_http,
     "tls": read_tls,
+    "ssh": read_ssh,
     "quic": read_quic,
     "replies": read_replies,
     "dns": read_dns,

@@ -21,14 +21,13 @@ from nfqdpi.testing import (
     dns_query,
     flow,
     hello,
-    pcap,
+    pcap_of,
     quic_initial,
     request,
     scattered,
     segments,
     verdict_of,
 )
-from nfqdpi.testing.capture import ether
 from nfqdpi.testing.packets import ACK, FIN, SYN
 
 
@@ -112,7 +111,7 @@ def test_a_capture_and_back(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file's packets are those that it was made of."""
     path = tmp_path_factory.mktemp("captures") / "some.pcap"
     whole = flow(request("a.example"))
-    path.write_bytes(pcap(map(ether, whole)))
+    path.write_bytes(pcap_of(whole))
     assert [packet[: len(one)] for packet, one in zip(captured(path), whole, strict=True)] == whole
 
 
