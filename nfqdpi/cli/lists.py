@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nfqdpi.policy.formats import Entries, Parsed
     from nfqdpi.policy.names import Kind
 
+_PASSWORD = re.compile(r"\A([^/]*//[^/:@]*:)[^/]*@")  # in a URL
 _LARGEST = 1 << 32  # bytes of a file to check: as much as a list may be configured to have
 
 
@@ -67,7 +69,8 @@ def _row(source: DomainList, config: Config, now: float) -> dict[str, object]:
         state = "damaged" if facts else "missing"
     due_in = max(0.0, next_due(source, store, now) - now)
     return {
-        "name": source.name, "source": source.path or source.url, "format": facts.form if facts else source.format,
+        "name": source.name, "source": source.path or _PASSWORD.sub(r"\1***@", source.url),
+        "format": facts.form if facts else source.format,
         "names": facts.names if facts else 0, "refused": facts.refused if facts else 0,
         "age": now - facts.fetched if facts else None, "due_in": None if due_in == math.inf else due_in,
         "state": state, "problem": problem,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import msgspec
 
 from nfqdpi.config.model import Config, Rule
+from nfqdpi.config.values import check_url
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.policy.overrides import by_hand
 
@@ -182,6 +183,10 @@ class _Reading:
         for number, source in _valid(config.list):
             if bool(source.path) == bool(source.url):
                 self.problem(("list", number), "either path or url says where the names come from")
+            try:
+                check_url(source.url or "http://x")
+            except ValueError as error:
+                self.problem(("list", number, "url"), str(error))
         for number, rule in _valid(config.rule):
             scheduled = (rule.schedule,) if rule.schedule else ()
             for key, kind, called, known in (("lists", "list", rule.lists, lists),

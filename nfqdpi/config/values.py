@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from msgspec import Meta
@@ -19,6 +20,13 @@ Interface = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]{0,14
 FilePath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
 UserName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{0,32}\Z")]  # a group's, too
 SocketPath = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=107)]  # unix(7): 108 bytes with the NUL
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError, in words fit for the operator, where a URL names no host or port that can be asked."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("no host, or no port, that could be asked")
 
 
 class Duration(float):

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from nfqdpi.config.model import DomainList, Group, Rule, Schedule
-from nfqdpi.config.values import Duration
+from nfqdpi.config.values import Duration, check_url
 from nfqdpi.policy.overrides import by_hand
 
 
@@ -67,5 +67,9 @@ def list_from(name: str, source: str, *, refresh_hours: float = 24) -> DomainLis
     if path.startswith("/"):
         return DomainList(name=name, path=path, refresh=refresh)
     if re.fullmatch(r"https?://[!-~]+", source):
+        try:
+            check_url(source)
+        except ValueError as error:
+            raise InexpressibleError(str(error)) from None
         return DomainList(name=name, url=source, refresh=refresh)
     raise InexpressibleError("a list comes from an http or https URL, or from a path that begins with /")

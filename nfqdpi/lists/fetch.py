@@ -8,12 +8,14 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, NamedTuple
 from urllib import request
 from urllib.error import HTTPError, URLError
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -78,8 +80,7 @@ def _from_server(source: DomainList, seen: Seen, progress: Progress) -> Fetched 
     headers = {"User-Agent": f"nfqdpi/{__version__}", "Accept-Encoding": "gzip",
                "If-None-Match": seen.tag, "If-Modified-Since": seen.modified}
     try:
-        asked = request.Request(source.url, headers={key: value for key, value in headers.items() if value})  # noqa: S310  http(s), says the configuration
-        with _opener().open(asked, timeout=_PATIENCE) as response:
+        with _opener().open(_asked(source.url, headers), timeout=_PATIENCE) as response:
             text = _gather(_body(response, progress), source.max_bytes)
             return Fetched(text, Seen(response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")))
     except HTTPError as error:
@@ -93,6 +94,18 @@ def _from_server(source: DomainList, seen: Seen, progress: Progress) -> Fetched 
         raise SourceError(f"nothing came for {_PATIENCE:g} s") from error
     except (OSError, HTTPException, ValueError) as error:
         raise SourceError(f"the server's answer broke off: {error!r}") from error
+
+
+def _asked(url: str, headers: Mapping[str, str]) -> request.Request:
+    """The request. A name and a password in the URL become a header (RFC 7617) that no redirect takes elsewhere."""
+    parts = urlsplit(url)
+    who, _, place = parts.netloc.rpartition("@")
+    asked = request.Request(urlunsplit(parts._replace(netloc=place)),  # noqa: S310  http(s), says the configuration
+                            headers={key: value for key, value in headers.items() if value})
+    if who:
+        password = unquote_to_bytes(who if ":" in who else f"{who}:")
+        asked.add_unredirected_header("Authorization", f"Basic {b64encode(password).decode()}")
+    return asked
 
 
 def _body(response: HTTPResponse, progress: Progress) -> Iterator[bytes]:
@@ -135,7 +148,11 @@ class _Redirects(request.HTTPRedirectHandler):
         if req.type == "https" and not newurl.startswith("https:"):
             fp.close()
             raise SourceError(f"redirected from https to {newurl[:200]}")  # where anybody on the way could write it
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        asked = super().redirect_request(req, fp, code, msg, headers, newurl)
+        password = req.get_header("Authorization")
+        if asked is not None and password and urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]:
+            asked.add_unredirected_header("Authorization", password)
+        return asked
 
 
 def _opener() -> request.OpenerDirector:

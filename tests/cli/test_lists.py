@@ -88,6 +88,23 @@ def test_a_stored_list_that_is_damaged(config: Path) -> None:
     assert rows(call("ls", "--json", "-c", config))[0]["state"] == "good"
 
 
+def test_a_password_is_not_shown(config: Path) -> None:
+    """By whoever lists the lists."""
+    config.write_text(config.read_text().replace("http://127", "http://me:se@cret@127"))
+    for args in ((), ("--json",)):
+        shown = call("ls", *args, "-c", config).stdout
+        assert ("http://me:***@127.0.0.1:9/far.txt" in shown, "cret" in shown) == (True, False)
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x", "http://lists.example:99999/", "https://:443/x", "http://x:0/",
+                                 "http://me:secret@/x", "http://x:y/"])
+def test_a_url_that_nobody_can_ask(config: Path, url: str) -> None:
+    """Is refused by whoever reads the configuration, with the reason."""
+    before = config.read_text()
+    result = call("add", "bad", url, "-c", config)
+    assert (result.exit_code, "list[3].url: " in result.stderr, config.read_text()) == (2, True, before)
+
+
 def test_check_shows_every_refused_line(config: Path) -> None:
     """With its number and why; exit 1. A list that is stored is called by its name."""
     file = config.parent / "ads.txt"

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -113,6 +114,23 @@ def test_redirects(server: Server) -> None:
     assert problem(server.redirect("/round", "/round")).startswith("the server answers 302")
     assert "ftp" in problem(server.redirect("/ftp", "ftp://127.0.0.1/ads"))
     assert problem(server.redirect("/file", "file:///etc/hosts"))
+
+
+def test_a_password(server: Server) -> None:
+    """Goes to the server whose URL has it, also where that redirects to itself, and to no other."""
+    server.give("/ads", LIST)
+    with serving() as other:
+        away = other.give("/ads", LIST)
+        for path, to in (("/ads", ""), ("/here", "/ads"), ("/away", away)):
+            if to:
+                server.redirect(path, to)
+            assert get(f"{server.base}{path}".replace("//", "//me:p%40ss@")) is not None
+        basic = "Basic " + b64encode(b"me:p@ss").decode()
+        assert [(path, headers.get("Authorization")) for path, headers in server.asked] == [
+            ("/ads", basic), ("/here", basic), ("/ads", basic), ("/away", basic)]
+        assert [headers.get("Authorization") for _, headers in other.asked] == [None]
+    assert get(server.base.replace("//", "//me@") + "/ads") is not None
+    assert server.asked[-1][1]["Authorization"] == "Basic " + b64encode(b"me:").decode()
 
 
 def test_a_redirect_does_not_leave_tls(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
