@@ -34,7 +34,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     tallies = Tallies()
     for rule in rules:
         tallies.add(decided(rule=rule))
-    volume = Volume(Record(), 1, lambda *_: None)
+    volume = Volume(Record(), 1, lambda *_: None, lambda *_: None)
     for domain in ("x.example", "y.example"):
         volume.labels.add(domain, Counter(packets=2, bytes=700), 700)
     workers = [{"queue": n, "pid": 7, "starts": 1, "silent_ms": 20, "owns_queue": n == 0} for n in (0, 1)]
@@ -42,7 +42,8 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
                "packets": 3}]
     return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers, "degraded": ["a"],
                      "troubles": ["b", "c"]},
-                    {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2}}, tallies,
+                    {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2},
+                     "observers": {"names": ["tunnels"], "starts": 1, "lost": 4, "faults": {"tunnels": 3}}}, tallies,
                     volume)
 
 

@@ -13,6 +13,7 @@ from nfqdpi.cli.plugins_author import bench, new, test
 from nfqdpi.cli.plugins_change import disable, enable
 from nfqdpi.config import Config
 from nfqdpi.core.classifier import Adviser, Classifier, DatagramClassifier
+from nfqdpi.core.observer import Observer
 
 
 @click.group("plugins")
@@ -39,8 +40,8 @@ def ls(config: Config, *, as_json: bool) -> None:
         for point in plugins.points():
             one = plugins.load(point)
             section = config.plugin.get(one.name, {})
-            for reader in plugins.make(one, section):
-                if isinstance(reader, Adviser):
+            for reader in (*plugins.make(one, section), *plugins.make_observers(one, section)):
+                if isinstance(reader, Adviser | Observer):
                     rows.append((one.name, section.get("enabled", one.plugin.enabled), "", "", [], reader.version,
                                  one.source))
                     continue
@@ -93,7 +94,7 @@ def _about(point: EntryPoint, config: Config) -> dict[str, Any]:
     from nfqdpi import plugins
 
     one, section = plugins.load(point), config.plugin.get(point.name, {})
-    readers = plugins.make(one, section)
+    readers = (*plugins.make(one, section), *plugins.make_observers(one, section))
     own = {key: value for key, value in section.items() if key not in plugins.COMMON}
     settings, defaults = (to_builtins(convert(said, one.plugin.settings)) for said in (own, {}))
     return {
@@ -104,10 +105,11 @@ def _about(point: EntryPoint, config: Config) -> dict[str, Any]:
     }
 
 
-def _reads(reader: Classifier | DatagramClassifier | Adviser) -> dict[str, Any]:
+def _reads(reader: Classifier | DatagramClassifier | Adviser | Observer) -> dict[str, Any]:
     """Of which packets it gets what."""
-    if isinstance(reader, Adviser):
-        return {"protocol": "", "version": reader.version, "ports": [], "over": ""}
+    if isinstance(reader, Adviser | Observer):
+        return {"protocol": "", "version": reader.version, "ports": [], "over": "",
+                "observes": isinstance(reader, Observer)}
     common = {"protocol": reader.protocol, "version": reader.version, "ports": list(reader.ports)}
     if isinstance(reader, DatagramClassifier):
         return {**common, "over": "UDP", "both": reader.both}
@@ -118,7 +120,8 @@ def _sentence(reads: dict[str, Any]) -> str:
     """The same for people."""
     ports = ", ".join(map(str, reads["ports"]))
     if not reads["over"]:
-        return f"what other plugins find (version {reads['version']})"
+        what = "verdicts, and flows that have ended" if reads["observes"] else "what other plugins find"
+        return f"{what} (version {reads['version']})"
     if reads["over"] == "UDP":
         what = f"datagrams of {'both sides' if reads['both'] else 'clients'}, port {ports}"
     else:

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from nfqdpi.core.observer import Observer
 from nfqdpi.core.verdict import Verdict
 
 
@@ -260,7 +261,7 @@ class Plugin:
     ``[plugin.NAME]``. ``enabled``: whether it is so unless the configuration says otherwise.
     """
 
-    make: Callable[[Any], tuple[Classifier | DatagramClassifier | Adviser, ...]]
+    make: Callable[[Any], tuple[Classifier | DatagramClassifier | Adviser | Observer, ...]]
     settings: type[Any]
     enabled: bool = True
     interface: int = INTERFACE

@@ -25,10 +25,12 @@ _FILE = Struct("=i")  # a descriptor, as SCM_RIGHTS has it
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The supervisor's end and the worker's. Needs CAP_NET_ADMIN."""
+    """The supervisor's end and the other process's, each of which may be told much before it listens. Needs
+    CAP_NET_ADMIN."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _WAITING)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _WAITING)
     return ours, theirs
 
 

@@ -7,6 +7,7 @@ it, then judge the flows that run already.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,11 +26,13 @@ from nfqdpi.daemon.troubles import Troubles
 from nfqdpi.daemon.updates import update_due
 from nfqdpi.lists.compile import clean, compile_lists
 from nfqdpi.policy.model import Policy
+from nfqdpi.policy.overrides import Override
 from nfqdpi.state import State, StateError
 
 _LOOK = 10.0  # s between two looks at what tells nobody when it changes: lists, leases, the state, the clock
 _AGAIN = 0.6  # s after which flows are judged again: packets that waited in a queue have put old marks over ours
 
+_DOMAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
 _TROUBLE = (OSError, ValueError, StateError, ChildError)
 
 # The troubles that there may be.
@@ -140,6 +143,20 @@ class Governor:
             except _TROUBLE as error:
                 return {"problems": [str(error)]}
             return {"problems": [], "troubles": self.troubles, **settled._asdict()}
+
+    async def block(self, domain: str, client: str, seconds: float) -> list[str]:
+        """A change by hand that no hand makes: no name below the domain for a client, for so many seconds. What is
+        wrong, where it cannot be."""
+        if not _DOMAIN.fullmatch(domain):
+            return ["this is no domain"]  # off the wire, and a pattern's characters mean something
+        now = time()
+        try:
+            change = Override(0, "block", domain, client, None, now, now + seconds)
+            await asyncio.to_thread(self._state.add, change)
+        except _TROUBLE as error:
+            return [str(error)]
+        problems: list[str] = (await self.by_hand())["problems"]
+        return problems
 
     async def _look(self) -> None:
         async with self._changing:

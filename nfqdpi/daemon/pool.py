@@ -7,7 +7,6 @@ big. A retired one judges what waits; its successor is ready by then, and takes 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from nfqdpi.config import Config
 from nfqdpi.core.known import SIZE
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel, PluginNews
+from nfqdpi.daemon.forked import become
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.place import START, Place
 from nfqdpi.daemon.plugin_files import PluginFiles
@@ -128,8 +128,10 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _become_worker(place, self._makings, theirs, self._names, self._files,
-                           patience=START if place.retired else 0.0)
+            patience = START if place.retired else 0.0  # the one before may keep the queue for so long
+            become(theirs, lambda: Worker(place.number, self._makings, place.counters, theirs, self._names,
+                                          self._files, patience=patience).run(),
+                   lambda words: theirs.sendall(Kind.FAILED(words.encode())))
         theirs.close()
         place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
@@ -238,30 +240,3 @@ class Pool:
                 elif self._most_memory and not place.young and (memory := place.memory) > self._most_memory:
                     self._tell("worker_memory", f"{who} has grown to {memory >> 20} MB; it is being replaced", 0)
                     self._retire(place)
-
-
-def _become_worker(  # noqa: PLR0913  as Worker's
-    place: Place, makings: Makings, channel: socket.socket, names: mmap, files: PluginFiles, *, patience: float,
-) -> None:
-    """The child's whole life; does not return. ``patience``: seconds that another may keep the queue.
-
-    Nothing of the supervisor's may be touched: its event loop lives on in the parent through shared descriptors, so
-    they are closed as numbers, and no object of it may be collected.
-    """
-    gc.freeze()
-    status = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        # A terminal or a service manager signals the whole group; the supervisor decides, rules first.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        low = 3
-        os.closerange(low, channel.fileno())
-        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-        try:
-            Worker(place.number, makings, place.counters, channel, names, files, patience=patience).run()
-            status = 0
-        except Exception as error:  # noqa: BLE001  its last words go to the supervisor, whatever they are
-            channel.send(Kind.FAILED(str(error).encode() or type(error).__name__.encode()))
-    finally:
-        os._exit(status)

@@ -18,6 +18,7 @@ import msgspec
 from nfqdpi import __version__, plugins
 from nfqdpi.build import compiled
 from nfqdpi.config import Config, ConfigError
+from nfqdpi.core.observer import Block
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.events import ACTION_OF
@@ -27,6 +28,7 @@ from nfqdpi.daemon.guard import Guard
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.metrics import Metrics
 from nfqdpi.daemon.notify import notify, reloading, stay_alive
+from nfqdpi.daemon.observers import Observers
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.pool import Pool
@@ -37,6 +39,7 @@ from nfqdpi.daemon.volume import Volume
 from nfqdpi.events.model import notice
 from nfqdpi.events.writer import EventLog
 from nfqdpi.kernel import firewall, queues
+from nfqdpi.kernel.ctnetlink import text
 
 
 class Supervisor:
@@ -55,10 +58,11 @@ class Supervisor:
         self._record = Record()
         self._domains = Domains()
         self._tallies = Tallies()
-        self._volume = Volume(self._record, config.metrics.domains, self._tell)
+        self._observers = Observers(self._tell, self._block)
+        self._volume = Volume(self._record, config.metrics.domains, self._tell, self._observers.ended)
         self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
         self._read_files = read
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.msgpack.Decoder(list[Row])
         self._started = monotonic()
         self._control = Control(config.control, {
@@ -84,6 +88,8 @@ class Supervisor:
             undo.push_async_callback(self._pool.stop)
             if self._config.fail.simulate != "no_listener":
                 await self._pool.start(self._governor.makings)
+            undo.push_async_callback(self._observers.stop)
+            self._observers.change(self._config)
             undo.callback(self._control.stop)
             await self._control.start()
             if older := settle_older_flows(self._config):
@@ -102,7 +108,8 @@ class Supervisor:
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
             guards = [self._guard.keep()] if self._guard else []
-            for task in (self._governor.follow(), self._volume.follow(), stay_alive(self._well), *guards):
+            for task in (self._governor.follow(), self._volume.follow(), self._observers.keep(),
+                         stay_alive(self._well), *guards):
                 undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
             await stop.wait()
@@ -123,8 +130,8 @@ class Supervisor:
 
     def _hang_up(self) -> None:
         task = asyncio.create_task(self._reload_aloud())
-        self._reloads.add(task)  # the loop itself keeps no task alive
-        task.add_done_callback(self._reloads.discard)
+        self._tasks.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._tasks.discard)
 
     async def _reload_aloud(self) -> None:
         """For a signal, which gets no reply."""
@@ -149,7 +156,9 @@ class Supervisor:
 
     def _take(self, rows: bytes, lines: bytes) -> None:
         """What a worker has decided: put on record, counted, and written."""
-        for key, decided in self._decoder.decode(rows):
+        found = self._decoder.decode(rows)
+        self._observers.decided(len(found), rows)
+        for key, decided in found:
             self._record.add(key, decided)
             self._domains.add(decided.names[0] if decided.names else None, ACTION_OF[decided.verdict])
             self._tallies.add(decided)
@@ -158,20 +167,34 @@ class Supervisor:
 
     def _read(self) -> Config:
         """The configuration as the files have it now, checked by the plugins as they are now. Raises ConfigError."""
-        self._plugin_files.refresh()
+        changed = self._plugin_files.refresh()
         try:
             config = self._read_files()
             plugins.readers(config.plugin)
+            plugins.observers(config.plugin)
         except (ConfigError, plugins.PluginError) as error:
             self._plugin_files.take_back()
             raise ConfigError(error.problems if isinstance(error, ConfigError) else [str(error)]) from error
+        if changed:
+            self._observers.renew()
         return config
 
     async def _govern(self, makings: Makings) -> None:
         """Others decide, by other plugins perhaps, which may want other ports."""
         await self._pool.govern(makings)
+        self._observers.change(makings.config)
         if self._guard:
             await asyncio.to_thread(self._guard.change, ruleset(makings.config))
+
+    def _block(self, wanted: Block) -> None:
+        """An observer asks for a change by hand."""
+        task = asyncio.create_task(self._block_aloud(wanted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _block_aloud(self, wanted: Block) -> None:
+        for problem in await self._governor.block(wanted.domain, text(wanted.client), wanted.seconds):
+            self._say(f"{wanted.domain} is not blocked for {text(wanted.client)}: {problem}")
 
     async def _top(self) -> dict[str, Any]:
         return {**self._tallies.read(), "bytes": (await self._volume.read())["name"]}
@@ -221,6 +244,7 @@ class Supervisor:
             "total": total,
             "queues": {str(place.number): {n: v for n, v in workers[str(place.number)].items() if n != "heartbeat_ms"}
                        for place in self._pool.places},
+            "observers": self._observers.read(),
             "plugin_faults": self._pool.plugin_faults,
             "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }

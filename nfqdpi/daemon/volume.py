@@ -68,14 +68,17 @@ class Labels:
 
 
 class Volume:
-    """``labels``: how many domains Prometheus is told of; ``tell`` is given what befell us: kind, message and count."""
+    """``labels``: how many domains Prometheus is told of; ``tell`` is given what befell us: kind, message and count;
+    ``ended`` each flow on record that has ended: what it was for, its packets and bytes."""
 
-    def __init__(self, record: Record, labels: int, tell: Callable[[str, str, int], None]) -> None:
+    def __init__(self, record: Record, labels: int, tell: Callable[[str, str, int], None],
+                 ended: Callable[[Decided, int, int], None]) -> None:
         self.losses = 0  # times that the kernel had more ends to tell of than its buffer holds
         self.labels = Labels(labels)
         self.troubles: list[str] = []
         self._record = record
         self._tell = tell
+        self._ended = ended
         self._tallies = {kind: Tally(kept, "bytes") for kind, kept in _KEPT.items()}
         self._seen: dict[bytes, _Seen] = {}
         self._missing: set[bytes] = set()  # that were not there at the last look, though no end was heard
@@ -128,6 +131,7 @@ class Volume:
                 now = _Seen(*ctnetlink.counts(message))
                 self._count(found.key, decided, now)
                 self._seen.pop(found.key, None)
+                self._ended(decided, now.packets, now.volume)
                 if self._looking.locked():
                     self._over.add((found.key, now.id))
 
@@ -171,12 +175,13 @@ class Volume:
         before = self._seen.get(key)
         if before is None or before.id != now.id or before.volume > now.volume:
             before = _Seen(now.id, 0, 0)
+        if now.packets == before.packets:
+            return now
         moved = Counter(packets=now.packets - before.packets, bytes=now.volume - before.volume)
         name = next(iter(decided.names), "") if decided.protocol not in _MANY_NAMES else ""
         domain = registrable(name) if name else ""
-        if moved["packets"]:
-            for kind, told in (("name", name), ("client", text(decided.client.address)), ("domain", domain)):
-                for what, count in moved.items() if told else ():
-                    self._tallies[kind].add(told, what, count)
-            self.labels.add(domain, moved, self._tallies["domain"][domain]["bytes"])
+        for kind, told in (("name", name), ("client", text(decided.client.address)), ("domain", domain)):
+            for what, count in moved.items() if told else ():
+                self._tallies[kind].add(told, what, count)
+        self.labels.add(domain, moved, self._tallies["domain"][domain]["bytes"])
         return now

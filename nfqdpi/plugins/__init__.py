@@ -1,9 +1,9 @@
-"""Plugins: classifiers, one a file. Built-in ones come in by the same door as anybody's: an entry point."""
+"""Plugins: classifiers and observers, one a file. Built-in ones come in by anybody's door, an entry point."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from nfqdpi.core.classifier import INTERFACE, Adviser, Classifier, DatagramClassifier, Plugin
+from nfqdpi.core.observer import Observer
 
 GROUP = "nfqdpi.classifiers"
 _OURS = "nfqdpi."
@@ -65,29 +66,37 @@ def load(point: EntryPoint) -> Installed:
         found = point.load()
     except Exception as error:
         raise PluginError(f"{called} does not load: {error}") from error
-    if isinstance(found, Reader):
+    if isinstance(found, Reader | Observer):
         found = Plugin(partial(_alone, found), NoSettings)
     if not isinstance(found, Plugin):
-        raise PluginError(f"{called} is no Plugin, Classifier, DatagramClassifier or Adviser")
+        raise PluginError(f"{called} is no Plugin, Classifier, DatagramClassifier, Adviser or Observer")
     if found.interface != INTERFACE:
         raise PluginError(f"{called} is made for interface {found.interface}, and this is {INTERFACE}")
     return Installed(point.name, point.value, found)
 
 
-def _alone(reader: Reader, _: NoSettings) -> tuple[Reader, ...]:
-    return (reader,)
+def _alone(offered: Reader | Observer, _: NoSettings) -> tuple[Reader | Observer, ...]:
+    return (offered,)
 
 
 def readers(sections: Mapping[str, Section]) -> dict[str, list[Reader]]:
-    """What each plugin offers that is enabled, made with its settings, by the plugins' names. Raises PluginError."""
-    made = {}
+    """What each plugin offers to workers that is enabled, made with its settings, by the plugins' names. Raises
+    PluginError."""
+    return {one.name: make(one, section) for one, section in _enabled(sections)}
+
+
+def observers(sections: Mapping[str, Section]) -> dict[str, list[Observer]]:
+    """And what each offers to the observers' process."""
+    return {one.name: found for one, section in _enabled(sections) if (found := make_observers(one, section))}
+
+
+def _enabled(sections: Mapping[str, Section]) -> Iterator[tuple[Installed, Section]]:
     for point in points():
         section = sections.get(point.name, {})
         if section.get("enabled") is not False:
             one = load(point)
             if section.get("enabled", one.plugin.enabled):
-                made[one.name] = make(one, section)
-    return made
+                yield one, section
 
 
 def modules() -> dict[str, str]:
@@ -97,12 +106,22 @@ def modules() -> dict[str, str]:
 
 
 def make(one: Installed, section: Section) -> list[Reader]:
-    """What a plugin offers with these settings. Raises PluginError."""
+    """What a plugin offers to workers with these settings. Raises PluginError."""
     ports = tuple(section["ports"]) if "ports" in section else None
+    readers = [offer for offer in _made(one, section) if isinstance(offer, Reader)]
+    return [replace(reader, ports=ports)
+            if ports is not None and not isinstance(reader, Adviser) and reader.ports else reader
+            for reader in readers]
+
+
+def make_observers(one: Installed, section: Section) -> list[Observer]:
+    """The observers that it offers. Raises PluginError."""
+    return [offer for offer in _made(one, section) if isinstance(offer, Observer)]
+
+
+def _made(one: Installed, section: Section) -> tuple[Reader | Observer, ...]:
     own = {key: value for key, value in section.items() if key not in COMMON}
     try:
-        offered = one.plugin.make(msgspec.convert(own, one.plugin.settings))
+        return one.plugin.make(msgspec.convert(own, one.plugin.settings))
     except Exception as error:
         raise PluginError(f"plugin {one.name!r} ({one.source}) cannot be made: {error}") from error
-    return [replace(one, ports=ports) if ports is not None and not isinstance(one, Adviser) and one.ports else one
-            for one in offered]

@@ -172,7 +172,7 @@ def test_enable_and_disable(plugins: Plugins, config: Path, tmp_path: Path) -> N
     plugins("disable", "ssh", "-c", config)
     rows = [json.loads(line) for line in plugins("ls", "-c", config, "--json").stdout.splitlines()]
     assert {row["name"]: row["enabled"] for row in rows}.items() >= {"ssh": False, "http": False, "tls": True}.items()
-    assert "there are dns" in plugins("enable", "nothing", "-c", config, code=2).stderr
+    assert "there are devices, dns" in plugins("enable", "nothing", "-c", config, code=2).stderr
 
 
 def test_what_is_written_by_hand_stays(plugins: Plugins, config: Path, tmp_path: Path) -> None:

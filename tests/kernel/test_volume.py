@@ -79,7 +79,7 @@ def test_ends_that_were_lost_are_owned_up_to(monkeypatch: pytest.MonkeyPatch) ->
     told: list[str] = []
 
     async def lose() -> Volume:
-        volume = Volume(Record(), 0, lambda kind, *_: told.append(kind))
+        volume = Volume(Record(), 0, lambda kind, *_: told.append(kind), lambda *_: None)
         task = asyncio.create_task(volume.follow())
         await asyncio.sleep(0)
         for sport in range(40000, 40040):
