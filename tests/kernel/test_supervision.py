@@ -248,10 +248,11 @@ def test_a_plugin_that_cannot_be_stopped(lab: Lab, gateway: Gateway, origin: Ori
 
 def test_a_queue_that_dies_silently(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None]) -> None:
     """A worker that lives on while the kernel has forgotten its queue is replaced."""
-    plugin("    for number in os.listdir('/proc/self/fd') if b'die' in prefix else ():\n"
+    plugin("    if b'die' in prefix: _IDLE.extend(socket.socketpair())\n"  # what was open before the fork is closed
+           "    for number in os.listdir('/proc/self/fd') if b'die' in prefix else ():\n"
            "        if (kind := _family(int(number))) == socket.AF_NETLINK: os.dup2(_IDLE[0].fileno(), int(number))\n"
            "    return NO_MATCH\n"
-           "_IDLE = socket.socketpair()\n"
+           "_IDLE = []\n"
            "def _family(number):\n"
            "    try: return socket.socket(fileno=os.dup(number)).family\n"
            "    except OSError: return None")
