@@ -109,7 +109,7 @@ def test_wireguard(lab: Lab, gateway: Gateway, family: Family, action: str) -> N
 def test_the_first_plugin(lab: Lab, gateway: Gateway, dropbear: Path, tmp_path: Path,
                           monkeypatch: pytest.MonkeyPatch) -> None:
     """An author's first minute: in a fresh environment the plugin of docs/plugins.md is begun, tested and installed,
-    and decides real traffic."""
+    and decides real traffic, until it is switched off."""
     files = tutorial()
     for path, text in files.items():
         file = tmp_path / "files" / path
@@ -129,7 +129,9 @@ def test_the_first_plugin(lab: Lab, gateway: Gateway, dropbear: Path, tmp_path: 
     served = len(dropbear.read_text())
     for family in FAMILIES:
         assert "No auth methods" not in visit(lab.client, family)
-    running.stop()
     assert "User" not in dropbear.read_text()[served:]
+    ask(lab, running, "plugins", "disable", "sshbanner")
+    assert "No auth methods" in visit(lab.client, 4)
+    running.stop()
     assert [(event["app_proto"], event["verdict"]["action"]) for event in told(lab) if "app_proto" in event] == [
         ("sshbanner", "accelerate"), ("sshbanner", "block"), ("sshbanner", "block")]

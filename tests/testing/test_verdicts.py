@@ -84,3 +84,16 @@ def test_the_fixtures(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "nfqdpi.pytest_plugin", tmp_path], check=False,
                           capture_output=True, text=True, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_gateway_needs_neither_pytest_nor_hypothesis() -> None:
+    """All but ``cuts`` and the fixtures works without them, the command line too."""
+    program = """if True:
+        import sys
+        sys.modules["hypothesis"] = sys.modules["pytest"] = None
+        from nfqdpi.cli.plugins import command
+        from nfqdpi.testing import flow, hello, verdict_of
+        print(verdict_of(flow(hello("a.example"))).name)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "a.example\n", done.stderr
