@@ -100,7 +100,7 @@ class Glimpse:
 @dataclass(frozen=True, slots=True)
 class Step:
     """Nothing to judge in the next ``length`` bytes nor in the ``skip`` opaque ones behind them; read on with ``then``
-    (a chunk's header and its data, RFC 9112, 7.1)."""
+    (a chunk's header and its data, RFC 9112, 7.1). Where more is there, one step may stand for several."""
 
     length: int
     skip: int

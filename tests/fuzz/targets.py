@@ -8,7 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nfqdpi.core.classifier import NEED_MORE, Classification, Classify, Glimpse, Message, Onward, Pending, Reply
+from nfqdpi.core.classifier import (
+    NEED_MORE,
+    Classification,
+    Classify,
+    Glimpse,
+    Message,
+    Onward,
+    Pending,
+    Reply,
+    Step,
+)
 from nfqdpi.core.decision import Client, Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Segment, Unreadable, parse
@@ -72,7 +82,9 @@ def read(reader: Classify, data: bytes, cut: int) -> None:
         elif early is not NEED_MORE:
             assert type(answer) is type(early), f"{early} became {answer}"
             flawed = isinstance(early, Classification) and early.flaw and isinstance(answer, Classification)
-            assert (answer.flaw if flawed else answer == early), f"{early} became {answer}"  # type: ignore[union-attr]
+            longer = isinstance(early, Step) and isinstance(answer, Step) and _leads_to(early, answer, data)
+            same = longer or answer == early
+            assert (answer.flaw if flawed else same), f"{early} became {answer}"  # type: ignore[union-attr]
         if isinstance(answer, Classification | Glimpse):
             for name in answer.names:
                 assert isinstance(_policy.decide(name, Client(bytes(4))).verdict, Verdict)
@@ -84,6 +96,17 @@ def read(reader: Classify, data: bytes, cut: int) -> None:
         if answer.then is None:
             return
         data, reader = data[answer.length + answer.skip :], answer.then
+
+
+def _leads_to(step: Step, longer: Step, data: bytes) -> bool:
+    """True where the step and what follows it end where the longer one does, and read on with the same."""
+    end = longer.length + longer.skip
+    while step.length + step.skip < end:
+        further = step.then(data[step.length + step.skip :])
+        if not isinstance(further, Step):
+            return False
+        step = Step(step.length + step.skip + further.length, further.skip, further.then)
+    return (step.length + step.skip, step.then) == (end, longer.then)
 
 
 def read_http(data: bytes) -> None:
