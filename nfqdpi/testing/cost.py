@@ -63,7 +63,7 @@ def costs(offered: Mapping[str, Iterable[Reader]], packets: list[bytes] | None =
     come with nfqdpi. Raises what a reader raises."""
     clocks = {name: _Clock() for name in offered}
     make = maker(*(_on(clocks[name], reader) for name, several in offered.items() for reader in several))
-    played = packets or sample()
+    played = sample() if packets is None else packets
     _play(make(), played)  # once for nothing: what is computed only once is no part of it
     for clock in clocks.values():
         clock.calls = clock.spent = 0
@@ -75,7 +75,7 @@ def costs(offered: Mapping[str, Iterable[Reader]], packets: list[bytes] | None =
     calls = [clock.calls // len(rounds) for clock in clocks.values()]
     total, spent = min(rounds)  # the one that was disturbed least
     own = _own_time()
-    loop = total - own * sum(calls)
+    loop = max(1.0, total - own * sum(calls))
     return [Cost(name, many, max(0.0, ns / many - own) / 1000 if many else 0.0, max(0.0, ns - own * many) / loop)
             for name, many, ns in zip(clocks, calls, spent, strict=True)]
 

@@ -61,8 +61,10 @@ class Way(NamedTuple):
 
 
 def found(folder: Path) -> list[Path]:
-    """The expectation files in a folder, and in those below it: TOML files that name a capture."""
-    return sorted(path for path in folder.rglob("*.toml") if "capture" in _table(path))
+    """The expectation files in a folder, and in those below it but for hidden ones: TOML files that name a capture."""
+    seen = (path for path in folder.rglob("*.toml")
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in seen if "capture" in _table(path))
 
 
 def run(path: Path) -> Iterator[Way]:

@@ -43,6 +43,8 @@ def test_a_new_package(plugins: Plugins, tmp_path: Path) -> None:
     """Its expectations hold, its own tests pass, and nothing in it is of the model."""
     plugins("new", "gopher")
     folder = tmp_path / "nfqdpi-gopher"
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden/x.toml").write_text("capture")
     told = plugins("test", folder).stdout.splitlines()
     assert [line.partition(": ")[2] for line in told] == ["whole", "cut at every byte", "reordered at every byte"]
     assert all(line.startswith("ok ") for line in told)
@@ -150,6 +152,14 @@ def test_bench(plugins: Plugins, config: Path) -> None:
     (row,) = plugins("bench", "ssh", "-c", config, "--json").stdout.splitlines()
     assert json.loads(row)["name"] == "ssh"
     plugins("bench", "nothing", "-c", config, code=2)
+
+
+def test_bench_with_a_capture(plugins: Plugins, config: Path, tmp_path: Path) -> None:
+    """Its packets, be there any or none."""
+    for packets, calls in ((flow(hello("a.example")), 1), ([], 0)):
+        (tmp_path / "x.pcap").write_bytes(pcap_of(packets))
+        told = plugins("bench", "tls", "--capture", tmp_path / "x.pcap", "-c", config, "--json").stdout
+        assert json.loads(told)["calls"] == calls
 
 
 def test_info(plugins: Plugins, config: Path) -> None:
