@@ -88,6 +88,8 @@ def command(  # noqa: PLR0913  one for each option
             if title:
                 click.echo(f"{title}:")
             _print(told)
+    if any(ruling.redirect for ruling in rulings.values()) and not config.plugin.get("dns", {}).get("enabled"):
+        click.echo("[plugin.dns] is not enabled: no query is answered so", err=True)
     sys.exit(Exit.NO if any(ruling.verdict.blocks for ruling in rulings.values()) else Exit.OK)
 
 

@@ -218,12 +218,16 @@ def test_a_protocol_may_be_named(fetched: Path, protocol: str, code: int) -> Non
 
 
 def test_what_dns_answers_is_shown(fetched: Path) -> None:
-    """Of a rule that redirects: flows for the name pass."""
+    """Of a rule that redirects: flows for the name pass. That nobody answers so without the plugin, is said."""
     with (fetched / "nfqdpi.toml").open("a") as file:
         file.write(PROTOCOLS)
     result = explain(fetched, "y.example", "--protocol", "dns")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (
         0, "y.example: accelerate by rule 'told' (pattern y.example); DNS answers 192.0.2.1, 2001:db8::1; flows pass")
+    assert "[plugin.dns] is not enabled" in result.stderr
+    with (fetched / "nfqdpi.toml").open("a") as file:
+        file.write("[plugin.dns]\nenabled = true\n")
+    assert "[plugin.dns]" not in explain(fetched, "y.example").stderr
     assert told(fetched, "y.example", "--protocol", "dns")["redirect"] == ["192.0.2.1", "2001:db8::1"]
 
 
