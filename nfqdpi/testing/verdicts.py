@@ -82,7 +82,8 @@ def verdict_of(packets: Iterable[bytes], *readers: Reader, rules: Sequence[Table
                settings: Table | None = None) -> Seen:
     """What becomes of the one flow that the packets are."""
     seen = verdicts(packets, *readers, rules=rules, settings=settings)
-    assert len(seen) == 1, f"{len(seen)} flows"
+    if len(seen) != 1:
+        raise AssertionError(f"{len(seen)} flows, not one")
     return seen[0]
 
 
@@ -90,6 +91,8 @@ def assert_verdict(packets: Iterable[bytes], verdict: str, *readers: Reader, nam
                    rules: Sequence[Table] = (), settings: Table | None = None) -> Seen:
     """The flow comes to this verdict, and, where one is given, by this name; what was seen of it."""
     seen = verdict_of(packets, *readers, rules=rules, settings=settings)
-    assert seen.verdict == verdict, f"{seen.verdict} ({seen.reason}), not {verdict}: {seen}"
-    assert name in (None, seen.name), f"the name {seen.name!r}, not {name!r}: {seen}"
+    if seen.verdict != verdict:
+        raise AssertionError(f"{seen.verdict} ({seen.reason}), not {verdict}: {seen}")
+    if name not in (None, seen.name):
+        raise AssertionError(f"the name {seen.name!r}, not {name!r}: {seen}")
     return seen

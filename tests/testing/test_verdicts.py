@@ -52,7 +52,7 @@ def test_what_is_not_so_fails() -> None:
         assert_verdict(packets, "block", tls.classifier)
     with pytest.raises(AssertionError, match=r"^the name 'a\.example', not 'b\.example'"):
         assert_verdict(packets, "accelerate", tls.classifier, name="b.example")
-    with pytest.raises(AssertionError, match=r"^2 flows$"):
+    with pytest.raises(AssertionError, match=r"^2 flows, not one$"):
         verdict_of(packets + flow(hello("a.example"), sport=2), tls.classifier)
 
 
