@@ -32,6 +32,7 @@ from nfqdpi.state import State, StateError
 _LOOK = 10.0  # s between two looks at what tells nobody when it changes: lists, leases, the state, the clock
 _AGAIN = 0.6  # s after which flows are judged again: packets that waited in a queue have put old marks over ours
 
+_MOST_BLOCKS = 64  # in force at once, of those that observers ask for
 _DOMAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
 _TROUBLE = (OSError, ValueError, StateError, ChildError)
 
@@ -64,6 +65,7 @@ class Governor:
         self._state = State(config.state.directory)
         self._live = LiveFlows(record, config.field)
         self._clock = Clock(self._state, record, config.field)
+        self._blocks: list[float] = []  # until when those are in force that observers asked for
         self._again: asyncio.Task[None] | None = None
         self._updates: asyncio.Task[None] | None = None
 
@@ -150,6 +152,10 @@ class Governor:
         if not _DOMAIN.fullmatch(domain):
             return ["this is no domain"]  # off the wire, and a pattern's characters mean something
         now = time()
+        self._blocks = [until for until in self._blocks if until > now]
+        if len(self._blocks) >= _MOST_BLOCKS:  # each makes a policy, and clients' addresses may be forged
+            return [f"{_MOST_BLOCKS} such changes are in force"]
+        self._blocks.append(now + seconds)
         try:
             change = Override(0, "block", domain, client, None, now, now + seconds)
             await asyncio.to_thread(self._state.add, change)

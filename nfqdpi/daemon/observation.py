@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 from collections import Counter
@@ -18,6 +19,7 @@ import msgspec
 from nfqdpi.core.observer import Ended, Observer, Remark, Seen, Watch
 from nfqdpi.daemon.channel import LONGEST
 from nfqdpi.daemon.record import Decided, Row
+from nfqdpi.kernel.privileges import drop
 from nfqdpi.policy.suffixes import registrable
 
 DECIDED, ENDED, BEAT, REMARK = b"d", b"e", b"b", b"r"  # what messages begin with
@@ -26,6 +28,8 @@ _TURN = 0.5  # s: the longest from one heartbeat to the next, unless an observer
 _SAVE = 60.0  # s between two writings down of what observers remember
 _REST = 30.0  # s that an observer is left alone when it has raised
 _MOST_REMARKS = 100  # on one thing that it was told
+_LONGEST = 2000  # characters of an error's words; a remark may have twice as many
+_KIND = re.compile(r"[a-z_]+")
 _MEMORY = 256 << 20  # bytes that observers may take, all together
 _MODE = 0o640  # which client speaks to whom is not for every user to read
 
@@ -38,18 +42,19 @@ class Observation:
     def __init__(self, observers: Sequence[Observer], here: Path, channel: socket.socket) -> None:
         self._here = here
         self._channel = channel
-        self._taken = 0  # of what was told
+        self._taken = self._missed = 0  # of what was told; by those that rested, each for itself
         self._faults: Counter[str] = Counter()
         self._watching: dict[str, Watch] = {}
         self._observers = {one.name: one for one in observers}
         self._resting = dict.fromkeys(self._observers, 0.0)  # those that are not at work, until when
-        self._remarks: list[Remark] = []
+        self._remarks: list[bytes] = []  # as messages
         self._beaten = self._saved = monotonic()
         self._rows = msgspec.msgpack.Decoder(list[Row])
         self._ended = msgspec.msgpack.Decoder(EndedRow)
 
     def run(self) -> None:
-        """Until the channel ends."""
+        """Until the channel ends. Whatever an observer does, it is not root who does it."""
+        drop()
         used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.RLIM_INFINITY))
         self._channel.settimeout(_TURN)
@@ -82,9 +87,10 @@ class Observation:
 
     def _each(self, tell: Callable[[Watch], Iterable[Remark]]) -> None:
         """One that raises is left alone for a while, and then begun anew with what it remembered last."""
+        self._missed += len(self._resting)
         for name, watch in list(self._watching.items()):
             try:
-                self._remarks += islice(tell(watch), _MOST_REMARKS)
+                self._remarks += map(_message, islice(tell(watch), _MOST_REMARKS))
             except Exception as error:  # noqa: BLE001  whatever it is, it is that observer's
                 self._fail(name, error)
 
@@ -92,8 +98,9 @@ class Observation:
         self._watching.pop(name, None)
         self._resting[name] = monotonic() + _REST
         self._faults[name] += 1
-        words = f"observer {name!r} has failed and is left alone for {_REST:.0f} s: {error or type(error).__name__}"
-        self._remarks.append(Remark("observer_failed", words))
+        words = (str(error) or type(error).__name__)[:_LONGEST]
+        self._remarks.append(_message(Remark(
+            "observer_failed", f"observer {name!r} has failed and is left alone for {_REST:.0f} s: {words}")))
 
     def _beat(self) -> None:
         """Show that we are alive and how far we are, tell what was remarked, and begin those anew that have rested."""
@@ -104,9 +111,9 @@ class Observation:
         if now - self._saved > _SAVE:
             self._save()
         with suppress(OSError):  # the supervisor is busy, or gone
-            self._channel.send(BEAT + msgspec.msgpack.encode((self._taken, dict(self._faults))))
+            self._channel.send(BEAT + msgspec.msgpack.encode((self._taken, self._missed, dict(self._faults))))
             for remark in self._remarks:
-                self._channel.send(REMARK + msgspec.msgpack.encode(remark))
+                self._channel.send(remark)
         self._remarks.clear()
 
     def _begin(self, name: str) -> None:
@@ -125,6 +132,16 @@ class Observation:
                 _write(self._here / name, watch.memory())
             except Exception as error:  # noqa: BLE001  as above; of a full disk, too
                 self._fail(name, error)
+
+
+def _message(remark: Remark) -> bytes:
+    """The remark as a message. Raises ValueError where an observer has made something else."""
+    kind, message, block = msgspec.msgpack.decode(msgspec.msgpack.encode(remark), type=Remark)  # or what is wrong
+    if not _KIND.fullmatch(kind) or len(message) > 2 * _LONGEST:
+        raise ValueError(f"a remark of kind {kind[:_LONGEST]!r} with {len(message)} characters")
+    # Names come off the wire, and an operator's terminal shows them.
+    shown = "".join(letter if letter.isprintable() else "?" for letter in message)
+    return REMARK + msgspec.msgpack.encode(Remark(kind, shown, block))
 
 
 def _told(watch: Watch, seen: Seen) -> Iterable[Remark]:

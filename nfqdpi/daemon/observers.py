@@ -30,6 +30,8 @@ _HANG = 5.0  # s without a heartbeat, of which there are two a second
 _STOP = 2.0  # s that it may take to write down what it remembers, when asked to end
 _SHORT_LIFE, _LONGEST_PAUSE = 60.0, 60.0  # s; who dies young waits longer for its successor each time
 
+Beat = tuple[int, int, dict[str, int]]  # how much it has taken, how much was missed there, and faults by name
+
 
 class Observers:
     """``tell`` is given what befell them and what they remark: kind, message and count; ``block`` a change by hand that
@@ -44,7 +46,7 @@ class Observers:
         self._here = Path()
         self._pid = 0  # 0: nobody
         self._channel: socket.socket | None = None
-        self._sent = self._taken = 0  # by who is there now
+        self._sent = self._taken = self._missed = 0  # by who is there now
         self._faults: Counter[str] = Counter()  # of those before, and of who is there now
         self._its_faults: dict[str, int] = {}
         self._born = self._heard = 0.0
@@ -71,7 +73,8 @@ class Observers:
     def read(self) -> dict[str, Any]:
         """For the control socket: who is at work, how often the process began, what each has raised, and how much they
         were not told."""
-        return {"names": [one.name for one in self._observers], "starts": self.starts, "lost": self.lost,
+        return {"names": [one.name for one in self._observers], "starts": self.starts,
+                "lost": self.lost + self._missed,
                 "faults": dict(self._faults + Counter(self._its_faults))}
 
     def decided(self, count: int, rows: bytes) -> None:
@@ -128,7 +131,7 @@ class Observers:
             become(theirs, lambda: Observation(self._observers, self._here, theirs).run(), lambda _: None)
         theirs.close()
         self._pid, self._channel = pid, ours
-        self._sent = self._taken = 0
+        self._sent = self._taken = self._missed = 0
         self._asked = False
         self._born = self._heard = monotonic()
         self.starts += 1
@@ -149,7 +152,7 @@ class Observers:
             return False
         self._heard = monotonic()
         if message[:1] == BEAT:
-            self._taken, self._its_faults = msgspec.msgpack.decode(message[1:], type=tuple[int, dict[str, int]])
+            self._taken, self._missed, self._its_faults = msgspec.msgpack.decode(message[1:], type=Beat)
         else:
             remark = msgspec.msgpack.decode(message[1:], type=Remark)
             self._tell(remark.kind, remark.message, 0)
@@ -168,7 +171,8 @@ class Observers:
         loop.remove_reader(channel)
         channel.close()
         self._pid, self._channel = 0, None
-        self.lost += self._sent - self._taken
+        self.lost += self._sent - self._taken + self._missed
+        self._missed = 0
         self._faults.update(self._its_faults)
         self._its_faults = {}
         self._gone.set()

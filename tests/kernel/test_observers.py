@@ -45,7 +45,8 @@ class Bad:
         return b"remembered"
 
 def begin(memory):
-    print("began with", memory, flush=True)
+    capabilities = [line for line in open("/proc/self/status") if line.startswith("CapEff")]
+    print("began with", memory, int(capabilities[0].split()[1], 16), flush=True)
     return Bad()
 
 observer = Observer("bad", "1", begin)
@@ -127,10 +128,10 @@ def test_observers_are_told_what_ended_and_remember(lab: Lab, gateway: Gateway, 
     name, packets, volume = notices(lab, "bad_ended")[0].split()
     assert (name, int(packets) > 4, int(volume) > 300) == ("allowed.example", True, True)
     assert running.stop() == 0
-    assert "began with b''" in running.log.read_text()
+    assert "began with b'' 0\n" in running.log.read_text()
     assert (lab.state / "state/observers/bad").read_bytes() == b"remembered"
     again = gateway(config(lab))
-    assert wait_until(lambda: "began with b'remembered'" in again.log.read_text(), 5)
+    assert wait_until(lambda: "began with b'remembered' 0\n" in again.log.read_text(), 5)
 
 
 @pytest.fixture
