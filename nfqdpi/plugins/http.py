@@ -20,9 +20,9 @@ from nfqdpi.core.classifier import (
     Confirm,
     Glimpse,
     Pending,
-    Reply,
     Step,
 )
+from nfqdpi.plugins.http_answer import FRAMING, HEAD_END, fields_of, number, tunnelled, upgraded, upgraded_head
 
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
 # Servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks, Python's own whatever is one in Latin-1.
@@ -31,7 +31,6 @@ _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 911
 # What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
 _BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
 _VERSION = re.compile(rb"HTTP/1\.\d")
-_HEAD_END = re.compile(rb"\n\r?\n")
 _HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
@@ -40,10 +39,6 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?
 _LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
 _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
-_BODILESS = (b"204", b"205")  # RFC 9110, 15.3.5 and 15.3.6
-_EMPTY = (b"204", b"304")  # whatever length they say (RFC 9112, 6.3)
-_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 # One of up to 32 bytes costs no more on record with its data than without: two pieces would have to be told apart.
 _SMALL_CHUNK = re.compile(rb"([1-9A-Fa-f]|1[0-9A-Fa-f]|20)\r\n")
@@ -62,8 +57,6 @@ _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as t
 _LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
 _LONGEST_TRAILER = 8192  # bytes of a trailer section; servers take no more of a line
 _MOST_BLANKS = 8192  # bytes of empty lines before a request; no client sends more than two, some servers skip any
-_LONGEST_ANSWER = 1 << 30  # bytes of a body that may pass before the next answer: less than sequence numbers wrap in
-_LONGEST_NUMBER = 18  # digits of a Content-Length: below 2^63
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
 
@@ -92,7 +85,7 @@ def _head(  # noqa: PLR0913  each says how far something has got
 ) -> Answer:
     """The head whose first line, of these words, ends at ``first``. The lines up to the one that ends at ``seen`` have
     been read; ``names`` were found in them and are not told yet. Before ``searched`` the head does not end."""
-    head_end = _HEAD_END.search(prefix, searched)
+    head_end = HEAD_END.search(prefix, searched)
     if head_end is not None:
         return _request(words, prefix[first + 1 : head_end.start() + 1], head_end.end())
     last = max(seen, prefix.rfind(b"\n", searched))
@@ -109,8 +102,8 @@ def _unversioned(prefix: bytes, words: list[bytes], method: bytes, target: bytes
     if not target:
         return NO_MATCH
     if len(words) > 2 and _OTHER.fullmatch(words[-1]):
-        head_end = _HEAD_END.search(prefix, prefix.index(words[-1]))
-        hosts = _fields(prefix[: head_end.start()]).get(b"host", []) if head_end is not None else []
+        head_end = HEAD_END.search(prefix, prefix.index(words[-1]))
+        hosts = fields_of(prefix[: head_end.start()]).get(b"host", []) if head_end is not None else []
         if hosts:  # which only a request has
             return Classification("http", _names(hosts), {}, flaw="another protocol's version", length=len(prefix))
         return NEED_MORE if head_end is None else NO_MATCH
@@ -125,7 +118,7 @@ def _unversioned(prefix: bytes, words: list[bytes], method: bytes, target: bytes
 def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     """A whole head: its first line's words, its other lines; ``length`` counts from the start of the unit."""
     method, target, version = words[0], b" ".join(words[1:-1]), words[-1]
-    fields = _fields(lines)
+    fields = fields_of(lines)
     hosts = _hosts(method.upper(), target, fields)
     flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
     if not target or _VERSION.fullmatch(version) is None:
@@ -148,7 +141,7 @@ def _framing(
     """The bytes of the body that nobody need look at, what reads on behind them, and why its end is not certain, or "".
     Where it is not, servers do not agree (RFC 9112, 6.1 and 6.3), so there is no next head."""
     lengths = fields.get(b"content-length", [])
-    if _FRAMING.isdisjoint(fields):
+    if FRAMING.isdisjoint(fields):
         return 0, _next_request, ""
     if not all(_FIELD_NAME.match(line) for line in lines.splitlines()):
         # Python's own server takes the first line that is no field for the head's end, and sees no length behind it.
@@ -157,7 +150,7 @@ def _framing(
         last = fields[b"transfer-encoding"][-1].lower().rpartition(b",")[2].strip(b" \t")
         certain = not lengths and version != b"HTTP/1.0" and last == b"chunked"
         return 0, _chunk, "" if certain else "a body without a certain end"
-    size = _number(lengths[0])
+    size = number(lengths[0])
     if size < 0 or len(set(lengths)) > 1:
         return 0, _next_request, "Content-Length is not one number"
     return (size, _next_request, "") if method in _BODIES or not size else (0, _Unread(size), "")
@@ -184,11 +177,11 @@ def _attributes(words: list[bytes]) -> dict[str, str]:
 def _leaves(method: bytes, fields: dict[bytes, list[bytes]]) -> Confirm | None:
     """What reads the answer to a request to leave HTTP/1; None: it is not one."""
     if method == b"CONNECT":
-        return _tunnelled
+        return tunnelled
     offers = _offers(fields)
     if not offers or _NAMING.search(offers.lower()) is not None:
         return None
-    return _upgraded_head if method == b"HEAD" else _upgraded
+    return upgraded_head if method == b"HEAD" else upgraded
 
 
 def _broken(lines: bytes) -> bool:
@@ -201,20 +194,6 @@ def _broken(lines: bytes) -> bool:
 def _offers(fields: dict[bytes, list[bytes]]) -> bytes:
     """The protocols that a request would change to."""
     return b",".join(fields.get(b"upgrade", []))
-
-
-def _fields(lines: bytes) -> dict[bytes, list[bytes]]:
-    """The values of each field, by its name in lower case."""
-    fields: dict[bytes, list[bytes]] = {}
-    for line in lines.split(b"\n"):
-        name, _, value = line.partition(b":")
-        fields.setdefault(name.strip().lower(), []).append(value.strip(b" \t\r"))
-    return fields
-
-
-def _number(value: bytes) -> int:
-    """A Content-Length, or -1."""
-    return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else -1
 
 
 def _next_request(prefix: bytes) -> Answer:
@@ -315,54 +294,6 @@ def _chunk_end(prefix: bytes) -> Answer:
     if prefix == b"\r":
         return NEED_MORE
     return Step(2, 0, _chunk) if prefix[:2] == b"\r\n" else _flawed(prefix, "a chunk longer than its size")
-
-
-def _upgraded(prefix: bytes, *, bodiless: bool = False) -> Reply | Pending:
-    """Accepted: 101 to an Upgrade (RFC 9110, 7.8); any other final answer goes on speaking HTTP."""
-    final = _final(prefix)
-    if final is None:
-        return NEED_MORE
-    status, head, end = final
-    if status == b"101":
-        return Reply(accepted=True, length=end)
-    return Reply(accepted=False, length=end, skip=0 if bodiless else _body(status, head))
-
-
-_upgraded_head = partial(_upgraded, bodiless=True)  # no answer to HEAD has a body (RFC 9110, 9.3.2)
-
-
-def _tunnelled(prefix: bytes) -> Reply | Pending:
-    """Accepted: 2xx to a CONNECT (RFC 9110, 9.3.6). But there is no body in front of a tunnel: a server that announces
-    one, or says that there is none, has answered CONNECT like any other request, and goes on speaking HTTP."""
-    final = _final(prefix)
-    if final is None:
-        return NEED_MORE
-    status, head, end = final
-    if status.startswith(b"2") and status not in _BODILESS and _FRAMING.isdisjoint(_fields(head)):
-        return Reply(accepted=True, length=end)
-    return Reply(accepted=False, length=end, skip=_body(status, head))
-
-
-def _body(status: bytes, head: bytes) -> int | None:
-    """Bytes of an answer's body (RFC 9112, 6.3); None: not certain, or up to the end of the connection."""
-    if status in _EMPTY:
-        return 0
-    fields = _fields(head)
-    lengths = set(fields.get(b"content-length", []))
-    if len(lengths) != 1 or b"transfer-encoding" in fields:
-        return None
-    length = _number(lengths.pop())
-    return length if 0 <= length <= _LONGEST_ANSWER else None
-
-
-def _final(prefix: bytes) -> tuple[bytes, bytes, int] | None:
-    """Status, head and where it ends of a server's first answer that is not interim (RFC 9110, 15.2)."""
-    start = 0
-    while (status := _STATUS.match(prefix, start)) is not None and (end := _HEAD_END.search(prefix, start)) is not None:
-        if status[1][:1] != b"1" or status[1] == b"101":
-            return status[1], prefix[start : end.start()], end.end()
-        start = end.end()
-    return None
 
 
 def _printable(text: bytes) -> str:
