@@ -268,9 +268,9 @@ def test_flawed_name(tmp_path: Path) -> None:
 
 def test_nothing_recognised(tmp_path: Path, mode: Config) -> None:
     """Flows without a known protocol give rows only when all are asked for, and no name in any case."""
-    talk, silent, ssh = Talk(), Talk(sport=2), Talk(sport=3)
-    packets = [talk.says(b"\0\1\2"), talk.hears(b"\3\4\5"), *silent.opening(), *ssh.opening(),
-               ssh.says(b"SSH-2.0-x\r\n"), ip(17, b"\0\1\0\1\0\x08\0\0"), ip(1, bytes(8))]
+    talk, silent, mail = Talk(), Talk(sport=2), Talk(sport=3)
+    packets = [talk.says(b"\0\1\2"), talk.hears(b"\3\4\5"), *silent.opening(), *mail.opening(),
+               mail.says(b"EHLO a.example\r\n"), ip(17, b"\0\1\0\1\0\x08\0\0"), ip(1, bytes(8))]
     assert rows_of(tmp_path, packets, mode) == []
     rows = rows_of(tmp_path, packets, mode, show_all=True)
     assert [(row["sport"], row["proto"], row["name"]) for row in rows] == [
