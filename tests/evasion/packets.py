@@ -14,7 +14,7 @@ from tests.builders import ACK, PSH
 
 DIES = 2  # hops: the gateway passes it, the router behind it does not
 _HOPS = 64
-_TCP, _FRAGMENT = 6, 44
+_TCP, _UDP, _FRAGMENT = 6, 17, 44
 _MORE_FRAGMENTS = 0x2000
 
 # IPv6 extension headers as (number, header without its first byte), RFC 8200, 4: eight bytes, nothing but padding.
@@ -68,11 +68,20 @@ def segment(place: Place, seq: int, ack: int, data: bytes, how: How) -> bytes:
     return packet(place, body[:16] + struct.pack("!H", checksum) + body[18:], how)
 
 
-def packet(place: Place, body: bytes, how: How = HONEST) -> bytes:
+def datagram(place: Place, data: bytes, how: How = HONEST) -> bytes:
+    """A whole packet with one UDP datagram (RFC 768)."""
+    head = struct.pack("!HHHH", place.sport, place.dport, 8 + len(data), 0)
+    sum_ = _sum16(_address(place, place.src) + _address(place, place.dst) + struct.pack("!II", 8 + len(data), _UDP)
+                  + head + data)
+    checksum = (sum_ or 0xFFFF) ^ (0x5555 if how.bad_checksum else 0)
+    return packet(place, head[:6] + struct.pack("!H", checksum) + data, how, _UDP)
+
+
+def packet(place: Place, body: bytes, how: How = HONEST, proto: int = _TCP) -> bytes:
     """An IP packet around a transport's bytes."""
     if place.family == 4:
-        return _ipv4(place, body, how.ttl)
-    numbers = [number for number, _ in how.chain] + [_TCP]
+        return _ipv4(place, body, how.ttl, proto=proto)
+    numbers = [number for number, _ in how.chain] + [proto]
     chain = b"".join(bytes((number,)) + rest for number, (_, rest) in zip(numbers[1:], how.chain, strict=True))
     return _ipv6(place, numbers[0], chain + body, how.ttl)
 
@@ -121,8 +130,8 @@ def arrived(data: bytes) -> Arrived | None:
     return Arrived(place, seq, ack, flags, data[start + 20 : body], data[body : end or None])
 
 
-def _ipv4(place: Place, body: bytes, ttl: int, ident: int = 0, fragment: int = 0) -> bytes:
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), ident, fragment, ttl, _TCP, 0)
+def _ipv4(place: Place, body: bytes, ttl: int, ident: int = 0, fragment: int = 0, proto: int = _TCP) -> bytes:
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), ident, fragment, ttl, proto, 0)
     head += _address(place, place.src) + _address(place, place.dst)
     return head[:10] + struct.pack("!H", _sum16(head)) + head[12:] + body
 

@@ -28,6 +28,7 @@ from nfqdpi.lab.network import SERVER, Family
 
 V1, V2 = QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2
 _LONG = 0x80  # the first bit of a packet with a long header (RFC 9000, 17.2)
+_SO_RCVBUFFORCE, _BUFFER = 33, 16 << 20  # asm-generic/socket.h; bytes: it is slow, and clients by hand send once
 _MOST_HANDSHAKE = 60.0  # s; longer than any test waits
 
 
@@ -71,7 +72,8 @@ class Http3Origin:
         return [*(f"SNI {name}" for name in self.hellos[port]), *(f"GET {name}" for name in self.asked[port])]
 
     async def _listen(self, address: str) -> None:
-        _, listening = await self._loop.create_datagram_endpoint(lambda: _Listening(self), (address, 443))
+        transport, listening = await self._loop.create_datagram_endpoint(lambda: _Listening(self), (address, 443))
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         self._listening.append(listening)
 
     def close(self) -> None:
