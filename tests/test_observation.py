@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from nfqdpi.core.observer import Block, Ended, Observer, Remark, Seen
-from nfqdpi.daemon.observation import BEAT, DECIDED, ENDED, REMARK, Observation
+from nfqdpi.daemon.observation import BEAT, DECIDED, ENDED, REMARK, Observation, RemarkRow
 from tests.events.samples import decided
 
 
@@ -45,8 +45,8 @@ def told(here: Path, *messages: bytes, **what: Callable[[Seen], Any]) -> list[An
         theirs.shutdown(socket.SHUT_WR)
         heard = list(iter(lambda: ours.recv(1 << 16), b""))
     beats = [msgspec.msgpack.decode(message[1:]) for message in heard if message[:1] == BEAT]
-    remarks = [msgspec.msgpack.decode(message[1:], type=Remark) for message in heard if message[:1] == REMARK]
-    return [*remarks, beats[-1]]
+    found = [msgspec.msgpack.decode(message[1:], type=RemarkRow) for message in heard if message[:1] == REMARK]
+    return [*(Remark(kind, words, block and Block(*block)) for kind, words, block in found), beats[-1]]
 
 
 def rows(*names: str) -> bytes:

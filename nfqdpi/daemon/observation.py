@@ -34,6 +34,7 @@ _MEMORY = 256 << 20  # bytes that observers may take, all together
 _MODE = 0o640  # which client speaks to whom is not for every user to read
 
 EndedRow = tuple[Decided, int, int]  # packets, bytes
+RemarkRow = tuple[str, str, tuple[str, bytes, float] | None]  # Remark's; compiled, that knows its fields' types no more
 
 
 class Observation:
@@ -136,12 +137,12 @@ class Observation:
 
 def _message(remark: Remark) -> bytes:
     """The remark as a message. Raises ValueError where an observer has made something else."""
-    kind, message, block = msgspec.msgpack.decode(msgspec.msgpack.encode(remark), type=Remark)  # or what is wrong
+    kind, message, block = msgspec.msgpack.decode(msgspec.msgpack.encode(remark), type=RemarkRow)  # or what is wrong
     if not _KIND.fullmatch(kind) or len(message) > 2 * _LONGEST:
         raise ValueError(f"a remark of kind {kind[:_LONGEST]!r} with {len(message)} characters")
     # Names come off the wire, and an operator's terminal shows them.
     shown = "".join(letter if letter.isprintable() else "?" for letter in message)
-    return REMARK + msgspec.msgpack.encode(Remark(kind, shown, block))
+    return REMARK + msgspec.msgpack.encode((kind, shown, block))
 
 
 def _told(watch: Watch, seen: Seen) -> Iterable[Remark]:

@@ -19,10 +19,10 @@ import msgspec
 
 from nfqdpi import plugins
 from nfqdpi.config import Config
-from nfqdpi.core.observer import Block, Observer, Remark
+from nfqdpi.core.observer import Block, Observer
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.forked import become
-from nfqdpi.daemon.observation import BEAT, DECIDED, ENDED, Observation
+from nfqdpi.daemon.observation import BEAT, DECIDED, ENDED, Observation, RemarkRow
 from nfqdpi.daemon.record import Decided
 
 _WATCH = 1.0  # s between two looks at whether it hangs
@@ -154,10 +154,10 @@ class Observers:
         if message[:1] == BEAT:
             self._taken, self._missed, self._its_faults = msgspec.msgpack.decode(message[1:], type=Beat)
         else:
-            remark = msgspec.msgpack.decode(message[1:], type=Remark)
-            self._tell(remark.kind, remark.message, 0)
-            if remark.block is not None:
-                self._block(remark.block)
+            kind, words, block = msgspec.msgpack.decode(message[1:], type=RemarkRow)
+            self._tell(kind, words, 0)
+            if block is not None:
+                self._block(Block(*block))
         return True
 
     def _bury(self, pid: int, channel: socket.socket, death: int) -> None:
