@@ -114,6 +114,8 @@ def bench(config: Config, name: str | None, capture: Path | None, *, as_json: bo
     except plugins.PluginError as error:
         fail(Exit.DEGRADED, str(error))
     if name is not None and name not in offered:
+        if name in plugins.observers(sections):
+            fail(Exit.USAGE, f"{name!r} observes: it reads no packets")
         fail(Exit.USAGE, f"no plugin is named {name!r}; there are {', '.join(offered)}")
     try:
         rows = costs(offered, list(captured(capture)) if capture else None)

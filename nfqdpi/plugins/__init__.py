@@ -82,7 +82,7 @@ def _alone(offered: Reader | Observer, _: NoSettings) -> tuple[Reader | Observer
 def readers(sections: Mapping[str, Section]) -> dict[str, list[Reader]]:
     """What each plugin offers to workers that is enabled, made with its settings, by the plugins' names. Raises
     PluginError."""
-    return {one.name: make(one, section) for one, section in _enabled(sections)}
+    return {one.name: found for one, section in _enabled(sections) if (found := make(one, section))}
 
 
 def observers(sections: Mapping[str, Section]) -> dict[str, list[Observer]]:

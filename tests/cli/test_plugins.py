@@ -152,6 +152,7 @@ def test_bench(plugins: Plugins, config: Path) -> None:
     (row,) = plugins("bench", "ssh", "-c", config, "--json").stdout.splitlines()
     assert json.loads(row)["name"] == "ssh"
     plugins("bench", "nothing", "-c", config, code=2)
+    assert "observes" in plugins("bench", "devices", "-c", config, code=2).stderr
 
 
 def test_bench_with_a_capture(plugins: Plugins, config: Path, tmp_path: Path) -> None:
@@ -170,6 +171,7 @@ def test_info(plugins: Plugins, config: Path) -> None:
     assert "setting   ttl = 5  (default: 60)\n" in told
     about = json.loads(plugins("info", "ssh", "-c", config, "--json").stdout)
     assert (about["enabled"], about["reads"][0]["needs"], about["settings"]) == (False, 255, {})
+    assert "verdicts, and flows that have ended" in plugins("info", "devices", "-c", config).stdout
     plugins("info", "nothing", "-c", config, code=2)
 
 
