@@ -36,10 +36,10 @@ def told(verdict: Verdict, names: tuple[str, ...] = ("a.example",), port: int = 
     return key, record
 
 
-def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int) -> bytes:
+def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int, *, asks: bool = False) -> bytes:
     key = FlowKey(CLIENT.address, socket.inet_aton("198.51.100.2"), port, 443, 6)
     outcome = Outcome(verdict, Reason.RULE, "ads")
-    judgement = Judgement(key, CLIENT, outcome, Classification("tls", names), 1, 0.0)
+    judgement = Judgement(key, CLIENT, outcome, Classification("tls", names, asks=asks), 1, 0.0)
     told = row(judgement, event(judgement, MarkField().value(verdict), 1.0), verdict)
     record.add(*msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Row))
     return passage.key(6, key.src, port, key.dst, 443)
@@ -65,6 +65,16 @@ def test_the_oldest_goes_first() -> None:
     assert found.verdict is BLOCK
     record.put(second, found)
     assert record.get(second) is None
+
+
+def test_a_question_is_no_flow() -> None:
+    """What a flow of DNS asks for today says nothing of the flow: there is nothing to cut, and no room to take."""
+    first, record = told(ACCELERATE)
+    assert record.get(hear(record, ACCELERATE, (), 40001, asks=True)) is None
+    hear(record, BLOCK, ("b.example",), 40000, asks=True)
+    found = record.get(first)
+    assert found is not None
+    assert found.names == ("a.example",)
 
 
 @pytest.mark.parametrize(("names", "verdict", "reason", "policy", "now"), [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nfqdpi.events.filter import Filter
 
 _UNKNOWN = (None, None, None, None)
+_PROTOCOLS = {socket.IPPROTO_TCP: "TCP", socket.IPPROTO_UDP: "UDP"}
 
 
 class Row(Struct, gc=False):
@@ -82,16 +83,18 @@ def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iter
     only = accepts.only("verdict") if accepts else None
     for entry in conntrack.dump(field, Verdict[only.upper()] if only else None):
         orig, far = entry.orig, entry.reply
-        if orig.dport not in ports or orig.proto != socket.IPPROTO_TCP:
+        proto = _PROTOCOLS.get(orig.proto)
+        # What carries a mark of ours, on whatever port a plugin reads, and what may get one.
+        if proto is None or not (entry.mark & field.mask or (proto == "TCP" and orig.dport in ports)):
             continue
         name, protocol, reason, rule = _UNKNOWN
         if names:  # events tell the server as the FORWARD chain sees it: behind DNAT
-            ends = f"{orig.src} {orig.sport} {far.src} {far.sport} TCP"
+            ends = f"{orig.src} {orig.sport} {far.src} {far.sport} {proto}"
             name, protocol, reason, rule = names.get(ends, _UNKNOWN)
         verdict = words.get(entry.mark & field.mask, "unseen")
         if accepts and not accepts(Subject(verdict, orig.src, "", (name,) if name else (), reason, rule)):
             continue
-        yield Row(orig.src, orig.sport, orig.dst, orig.dport, "TCP", verdict, entry.mark, name, protocol, reason, rule,
+        yield Row(orig.src, orig.sport, orig.dst, orig.dport, proto, verdict, entry.mark, name, protocol, reason, rule,
                   entry.tcp_state, entry.packets, entry.volume,
                   None if entry.started is None else max(0, round(now - entry.started)), entry.timeout)
 

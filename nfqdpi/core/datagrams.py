@@ -228,7 +228,7 @@ class Datagrams:
             self._judge.learn(flow.client, message.answers, now)
         told: tuple[Judgement, ...] = ()
         if message.asks or edit is not None or outcome.verdict.blocks:
-            found = Classification(message.protocol, message.names, message.attributes, message.flaw)
+            found = Classification(message.protocol, message.names, message.attributes, message.flaw, asks=True)
             told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, now),)
         match edit:
             case Onward(payload):

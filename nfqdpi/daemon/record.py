@@ -23,7 +23,8 @@ _ROWS = 1000  # of a piece: some milliseconds
 class Decided(NamedTuple):
     """What a flow was for: its names, as many as it has, its protocol, who opened it, and what was decided, why and by
     which rule (None: none spoke). ``state`` is what its mark said then: of CONFIRM the server's answer may have made
-    ACCELERATE. ``before``: where a change of the policy has cut it, the state that it was taken from."""
+    ACCELERATE. ``before``: where a change of the policy has cut it, the state that it was taken from. ``asks``: it was
+    a question, and says nothing of the flow that asked."""
 
     names: tuple[str, ...]
     protocol: str
@@ -33,6 +34,7 @@ class Decided(NamedTuple):
     rule: str | None
     state: Verdict
     before: Verdict = Verdict.UNSEEN
+    asks: bool = False
 
     def now_by(self, rule: str | None, before: Verdict = Verdict.UNSEEN) -> Decided:
         """The same flow under another rule."""
@@ -56,7 +58,9 @@ class Record:
         return iter(self._flows.items())
 
     def add(self, key: bytes, decided: Decided) -> None:
-        """Note a flow, which may be on record already, as the one decided last."""
+        """Note a flow, which may be on record already, as the one decided last; of one that asks, nothing."""
+        if decided.asks:
+            return
         self._flows.pop(key, None)
         self._flows[key] = _shared(decided)
         if len(self._flows) > self._most:
@@ -95,7 +99,8 @@ def _rows(flows: Iterable[tuple[bytes, Decided]]) -> dict[str, Any]:
 def row(judgement: Judgement, event: Event, state: Verdict) -> Row:
     """What a judgement puts on record, beside the event that tells it: ``state`` is what the mark says then."""
     key, of = judgement.key, judgement.outcome
-    decided = Decided(event.names, event.app_proto, judgement.client, of.verdict, of.reason, of.rule, state)
+    asks = judgement.classification is not None and judgement.classification.asks
+    decided = Decided(event.names, event.app_proto, judgement.client, of.verdict, of.reason, of.rule, state, asks=asks)
     return passage.key(key.proto, key.src, key.sport, key.dst, key.dport), decided
 
 
