@@ -126,9 +126,10 @@ class Worker:
             news = PluginNews(self._breaker.faults, self._breaker.words, self._breaker.left_out)
             if self._send(news.message()):
                 self._breaker.faults, self._left_out = {}, news.left_out
-        self._counters["flows"] = len(self._engine.flows)
+        streams, datagrams = self._engine.flows, self._engine.datagrams.flows
+        self._counters["flows"] = len(streams) + len(datagrams)
         known = self._known
-        for name, count in (("faults", self._queue.faults), ("evicted", self._engine.flows.evicted),
+        for name, count in (("faults", self._queue.faults), ("evicted", streams.evicted + datagrams.evicted),
                             ("names_learned", known.learned), ("names_evicted", known.evicted),
                             ("names_found", known.found), ("names_missed", known.missed)):
             self._counters[name] += count - self._counted.get(name, 0)

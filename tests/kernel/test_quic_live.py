@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ from tests.kernel.test_quic import mark
 from tests.kernel.test_reload import MORE, reload
 from tests.kernel.test_supervision import wait_until
 
+LONGEST = 60.0  # s, on a busy machine
 DNS = "[plugin.dns]\nenabled = true\n"
 
 
@@ -60,10 +62,24 @@ def test_commands_tell_of_it(lab: Lab, gateway: Gateway, http3: Http3Origin) -> 
         told = [json.loads(line) for line in ask(lab, running, "events", "--json").splitlines()]
         assert [(one["app_proto"], one["quic"]["sni"], one["verdict"]["action"]) for one in told] == [
             ("quic", "allowed.example", "accelerate"), ("quic", "another.example", "block")]
+        assert json.loads(ask(lab, running, "stats", "--json"))["total"]["flows"] == 2
         totals = json.loads(ask(lab, running, "top", "--by", "protocol", "--json"))
         assert "quic" in str(totals)
     assert "no h3" in ask(lab, running, "explain", "another.example", "--protocol", "quic", code=1)
     ask(lab, running, "explain", "another.example", "--protocol", "tls")
+
+
+def test_a_time_limit(lab: Lab, gateway: Gateway, http3: Http3Origin) -> None:
+    """It counts while a flow of HTTP/3 is used, of which nothing enters the queue any more; then the flow is cut."""
+    gateway(config(lab) + '[[rule]]\nname = "games"\naction = "block"\ndomains = ["games.example"]\nlimit = "6s"\n')
+    with Http3Client(lab.client, 4) as player, Http3Client(lab.client, 4) as other:
+        assert [player.ask("games.example"), other.ask("allowed.example")] == ["ok", "ok"]
+        began = time.monotonic()
+        while (answer := player.again("games.example")) == "ok" and time.monotonic() - began < LONGEST:
+            time.sleep(0.2)
+        assert answer == "refused"
+        assert other.again("allowed.example") == "ok"
+        assert other.ask("games.example") == "refused"
 
 
 def test_who_asks_for_a_blocked_name_is_not_cut(lab: Lab, gateway: Gateway) -> None:
