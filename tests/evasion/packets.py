@@ -68,13 +68,13 @@ def segment(place: Place, seq: int, ack: int, data: bytes, how: How) -> bytes:
     return packet(place, body[:16] + struct.pack("!H", checksum) + body[18:], how)
 
 
-def datagram(place: Place, data: bytes, how: How = HONEST) -> bytes:
-    """A whole packet with one UDP datagram (RFC 768)."""
+def datagram(place: Place, data: bytes, how: How = HONEST, behind: bytes = b"") -> bytes:
+    """A whole packet with one UDP datagram (RFC 768), and more bytes ``behind`` it."""
     head = struct.pack("!HHHH", place.sport, place.dport, 8 + len(data), 0)
     sum_ = _sum16(_address(place, place.src) + _address(place, place.dst) + struct.pack("!II", 8 + len(data), _UDP)
                   + head + data)
     checksum = (sum_ or 0xFFFF) ^ (0x5555 if how.bad_checksum else 0)
-    return packet(place, head[:6] + struct.pack("!H", checksum) + data, how, _UDP)
+    return packet(place, head[:6] + struct.pack("!H", checksum) + data + behind, how, _UDP)
 
 
 def packet(place: Place, body: bytes, how: How = HONEST, proto: int = _TCP) -> bytes:
@@ -89,19 +89,19 @@ def packet(place: Place, body: bytes, how: How = HONEST, proto: int = _TCP) -> b
 def fragments(place: Place, whole: bytes, cuts: Sequence[int], ident: int, *, overlap: int = 0) -> list[bytes]:
     """The packet ``whole`` in pieces, cut at these offsets of its body (multiples of 8; RFC 791, 3.2; RFC 8200, 4.5).
     Each piece but the last carries ``overlap`` bytes of the next one as well."""
-    body = whole[20:] if place.family == 4 else whole[40:]
+    body, proto = (whole[20:], whole[9]) if place.family == 4 else (whole[40:], whole[6])
     edges = [0, *cuts, len(body)]
-    return [fragment(place, body[start : end + overlap], start, ident, more=end < len(body))
+    return [fragment(place, body[start : end + overlap], start, ident, more=end < len(body), proto=proto)
             for start, end in pairwise(edges)]
 
 
 def fragment(
-    place: Place, body: bytes, offset: int, ident: int, *, more: bool, ttl: int = _HOPS
+    place: Place, body: bytes, offset: int, ident: int, *, more: bool, ttl: int = _HOPS, proto: int = _TCP
 ) -> bytes:
     """One fragment by hand."""
     if place.family == 4:
-        return _ipv4(place, body, ttl, ident, offset // 8 | _MORE_FRAGMENTS * more)
-    return _ipv6(place, _FRAGMENT, struct.pack("!BBHI", _TCP, 0, offset | more, ident) + body, ttl)
+        return _ipv4(place, body, ttl, ident, offset // 8 | _MORE_FRAGMENTS * more, proto)
+    return _ipv6(place, _FRAGMENT, struct.pack("!BBHI", proto, 0, offset | more, ident) + body, ttl)
 
 
 class Arrived(NamedTuple):

@@ -12,7 +12,16 @@ from itertools import product
 from nfqdpi.testing.quic import DRAFT29, V2, crypto, flight, initial, long_packet
 from tests.builders import hello
 from tests.evasion.case import ALLOWED, BLOCKED, DECOY, FAMILIES, Fate
-from tests.evasion.packets import DIES, HONEST, How, Place, datagram
+from tests.evasion.packets import (
+    DESTINATION_OPTIONS,
+    DIES,
+    HONEST,
+    HOP_BY_HOP,
+    How,
+    Place,
+    datagram,
+    fragments,
+)
 
 _DYING, _BROKEN = replace(HONEST, ttl=DIES), replace(HONEST, bad_checksum=True)
 _SHORT = b"\x40" + bytes(40)  # a packet with a short header
@@ -31,6 +40,11 @@ class Socket:
         """Datagrams, one behind the other."""
         for payload in payloads:
             self._send(datagram(self.place, payload, how))
+
+    def send_packet(self, *packets: bytes) -> None:
+        """Whole packets, as they are."""
+        for packet in packets:
+            self._send(packet)
 
     def forge(self, payload: bytes) -> None:
         """A datagram in the server's name, from the client's side of the gateway."""
@@ -160,6 +174,26 @@ def early_data_first(s: Socket, name: str) -> None:
     s.send(long_packet(1, bytes(60), dcid=s.dcid), *s.hello(name))
 
 
+def in_fragments(*cuts: int) -> Play:
+    """The datagram's packet in pieces, the last one first."""
+
+    def play(s: Socket, name: str) -> None:
+        whole = datagram(s.place, s.hello(name)[0])
+        s.send_packet(*fragments(s.place, whole, cuts, s.place.sport)[::-1])
+
+    return play
+
+
+def more_behind(s: Socket, name: str) -> None:
+    """The packet goes on behind the datagram, with another."""
+    s.send_packet(datagram(s.place, s.hello(name)[0], behind=s.hello(DECOY, dcid=os.urandom(8))[0][:200]))
+
+
+def extended(s: Socket, name: str) -> None:
+    """IPv6: extension headers between; IPv4 has none."""
+    s.send(*s.hello(name), how=replace(HONEST, chain=(HOP_BY_HOP, DESTINATION_OPTIONS)))
+
+
 def server_spoke_first(s: Socket, name: str) -> None:
     """What the client's side forges makes the flow the server's, where no reverse path filter is (IPv6)."""
     s.forge(_SHORT)
@@ -196,6 +230,9 @@ TRICKS = (
     Trick("behind a decoy in the same datagram", behind_a_decoy, "closed"),
     Trick("0-RTT first", early_data_first, "works"),
     Trick("a packet number of a byte", sent(90, size=1), "works"),
+    Trick("in fragments", in_fragments(8, 16, 120, 800), "works"),
+    Trick("a packet that goes on behind the datagram", more_behind, "closed"),
+    Trick("extension headers", extended, "works"),
     Trick("the server seems to have spoken first", server_spoke_first, "works"),
 )
 CASES = [Case(trick, family, name) for trick, family, name in product(TRICKS, FAMILIES, (BLOCKED, ALLOWED))]
