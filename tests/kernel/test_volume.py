@@ -17,8 +17,10 @@ from nfqdpi.lab.network import CLIENT, Family, Lab
 from nfqdpi.lab.web import BIG_FILE, WebServer
 from tests.kernel.daily import Gateway, ask, config
 from tests.kernel.namespaces import fresh
+from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_conntrack import add
 from tests.kernel.test_metrics import scrape
+from tests.kernel.test_supervision import wait_until
 from tests.promtext import parse
 
 _SIZE = 8_000_000
@@ -58,6 +60,7 @@ def test_bytes_by_name_are_those_of_the_link(lab: Lab, gateway: Gateway, web: We
         assert name == "allowed.example"
         assert close(counted, real[name]), (counted, real)
     real["www.allowed.example"] = download(lab, web, "http://www.allowed.example", 6)
+    assert wait_until(lambda: "www.allowed.example" in (lab.state / "eve.json").read_text(), 5)  # it is on record
     lab.gateway.run(["conntrack", "-F"])
     counted = {row["name"]: row["bytes"] for row in rows(lab, running, "--names")}
     assert counted.keys() == real.keys()
@@ -71,6 +74,28 @@ def test_bytes_by_name_are_those_of_the_link(lab: Lab, gateway: Gateway, web: We
     told = parse(scrape(lab))["nfqdpi_domain_bytes_total"].samples
     assert {dict(labels)["domain"]: value for (_, labels), value in told.items()} == {
         "allowed.example": counted["allowed.example"], "other": counted["www.allowed.example"]}
+
+
+def test_bytes_of_a_flow_that_lasts(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+    """They are told while it does, and grow; nothing else is counted when it ends."""
+    lab.gateway.set(netfilter__nf_conntrack_acct=1)
+    running = gateway(config(lab))
+
+    def counted() -> int:
+        return sum(row["bytes"] for row in rows(lab, running, "--names"))
+
+    before = on_the_wire(lab)
+    with Visitor(lab.client, 4) as visitor:
+        assert visitor.ask("allowed.example") == "ok"
+        assert wait_until(lambda: counted() > 300, 5)
+        for _ in range(300):  # what neighbours ask each other is little beside it
+            assert visitor.ask("allowed.example") == "ok"
+        real = on_the_wire(lab) - before
+        assert wait_until(lambda: abs(counted() - real) <= real / 100, 5), (counted(), real)
+    sofar = counted()
+    lab.gateway.run(["conntrack", "-F"])
+    assert wait_until(lambda: counted() >= sofar, 5)
+    assert counted() - sofar < 400  # its last segments
 
 
 def test_ends_that_were_lost_are_owned_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
