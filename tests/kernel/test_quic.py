@@ -16,6 +16,7 @@ from nfqdpi.lab.network import Family, Lab
 from nfqdpi.lab.web import WebServer
 from tests.kernel.daily import FAMILIES, Gateway, config
 from tests.kernel.http3 import V1, V2, Http3Client, Http3Origin
+from tests.kernel.test_live_flows import translate
 
 MODES = ("strict", "fast")
 LONG = 300  # protocols on offer: the hello takes three datagrams
@@ -146,6 +147,28 @@ def test_not_inspected(lab: Lab, gateway: Gateway, http3: Http3Origin, quic: str
         with Http3Client(lab.client, family) as client:
             assert client.ask(name) == outcome
     assert queued(lab.gateway) == 0
+
+
+@pytest.mark.parametrize(("interfaces", "outcome"), [
+    ('lan = ["lan0"]', "refused"), ('lan = ["lan0"]\nwan = ["wan0"]', "refused"), ('wan = ["other0"]', "ok")])
+def test_interfaces(lab: Lab, gateway: Gateway, http3: Http3Origin, interfaces: str, outcome: str) -> None:
+    """Only what goes over those that the configuration names is inspected."""
+    gateway(config(lab).replace("[queue]\n", f"[queue]\n{interfaces}\n"))
+    for family in FAMILIES:
+        with Http3Client(lab.client, family) as client:
+            assert client.ask("blocked.example") == outcome
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_behind_nat(lab: Lab, gateway: Gateway, http3: Http3Origin, family: Family) -> None:
+    """With masquerading and DNAT, too."""
+    server = translate(lab, family, "both")
+    gateway(config(lab))
+    with Http3Client(lab.client, family, server=server) as client:
+        assert client.ask("allowed.example") == "ok"
+        assert client.ask("blocked.example", protocols=LONG) == "refused"
+        assert client.ask("allowed.example") == "refused"
+    assert "blocked.example" not in http3.names
 
 
 @pytest.mark.parametrize(("fail", "outcome"), [("open", "ok"), ("closed", "silence")])
