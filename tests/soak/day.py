@@ -53,7 +53,7 @@ socket = "{state}/control.sock"
 _UNJUDGED = ("-A", "POSTROUTING", "-o", "wan0", "-p", "tcp", "-m", "multiport", "--dports", "80,443",
              "-m", "connmark", "--mark", "0/0xf", "-m", "length", "--length", "100:65535")
 # What the daemon says of all this.
-_USUAL = re.compile(r"ready: |put back: |killed by signal 9|events are missing|flows are older")
+_USUAL = re.compile(r"ready: |put back: |killed by signal 9|events are missing|flows are older|is in no count")
 _COUNT = re.compile(r"^\[(\d+):\d+\] -A POSTROUTING -o wan0 ", re.MULTILINE)
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
