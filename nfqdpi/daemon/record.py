@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,35 +45,38 @@ Row = tuple[bytes, Decided]  # by its passage's key
 
 
 class Record:
-    """At most ``most`` flows by their passage's key; the ones decided longest ago go first."""
+    """At most ``most`` flows by their passage's key; of a full record the half that was decided longer ago goes. (One
+    flow at a time, a dictionary would be made anew over and over, beside the one before.)"""
 
     def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._flows: OrderedDict[bytes, Decided] = OrderedDict()  # the first of a dict is behind all that have gone
+        self._half = most // 2
+        self._older: dict[bytes, Decided] = {}
+        self._newer: dict[bytes, Decided] = {}
 
     def __len__(self) -> int:
-        return len(self._flows)
+        return len(self._older) + len(self._newer)
 
     def __iter__(self) -> Iterator[tuple[bytes, Decided]]:
-        return iter(self._flows.items())
+        return chain(self._older.items(), self._newer.items())
 
     def add(self, key: bytes, decided: Decided) -> None:
         """Note a flow, which may be on record already, as the one decided last; of one that asks, nothing."""
         if decided.asks:
             return
-        self._flows.pop(key, None)
-        self._flows[key] = _shared(decided)
-        if len(self._flows) > self._most:
-            self._flows.popitem(last=False)
+        self._older.pop(key, None)
+        if len(self._newer) >= self._half and key not in self._newer:
+            self._older, self._newer = self._newer, {}
+        self._newer[key] = _shared(decided)
 
     def get(self, key: bytes) -> Decided | None:
         """What a passage's flow was for; None: nobody remembers."""
-        return self._flows.get(key)
+        return self._newer.get(key) or self._older.get(key)
 
     def put(self, key: bytes, decided: Decided) -> None:
         """Change what is known of a flow that is on record."""
-        if key in self._flows:
-            self._flows[key] = decided
+        for flows in (self._newer, self._older):
+            if key in flows:
+                flows[key] = decided
 
     async def tell(self) -> AsyncIterator[bytes]:
         """For the control socket, in pieces: name, protocol, reason and rule by "src sport dst dport proto"."""

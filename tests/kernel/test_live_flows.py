@@ -105,7 +105,7 @@ def test_a_running_download_is_cut(lab: Lab, gateway: Gateway, web: WebServer, f
         assert wait_until(lambda: bool(decided(lab, family)), 10)
         assert reload(lab, running, config(lab) + MORE)["cut"] == 1
         answer = download.result()
-    assert (answer.outcome, answer.detail) == ("reset", "Recv failure: Connection reset by peer"), answer
+    assert (answer.outcome, "reset by peer" in answer.detail) == ("reset", True), answer  # it has more words than one
     assert wait_until(lambda: not established(lab), 5)
 
 
