@@ -111,7 +111,7 @@ class Datagrams:
             flow = None  # conntrack knows of none: this one is new
         if flow is None:
             flow = DatagramFlow(key, Client(key.src, path.sender[:6], path.entered), self._readers[key.dport], now)
-            lost = state is not Verdict.UNSEEN and self.flows.has_lost(key.src)
+            lost = state is not Verdict.UNSEEN and self.flows.has_lost(key)
             self.flows.open(flow)
             if self._strict and lost:
                 return self._except(flow, Reason.TIMEOUT, now)  # E7: the rest of a unit, perhaps

@@ -100,7 +100,7 @@ class Engine:
         self._lacking = lacking
 
     def overflow(self, now: float) -> None:
-        """The queue may have been full: with fail-open, packets have passed that we do not know of."""
+        """A queue that fails open may have been full: packets have passed that we do not know of."""
         self._overflowed = now
 
     def give_up(self, packet: bytes, now: float) -> Decision:
@@ -160,7 +160,7 @@ class Engine:
         """E7: True where this may be the rest of a unit whose beginning has expired or was crowded out. A mark says so
         for certain; but conntrack may have forgotten the flow, too (it gives a reset one ten seconds). Only while a
         full queue lets openings by does an unmarked flow without one get the benefit of the doubt."""
-        if not self.flows.has_lost(key.src):
+        if not self.flows.has_lost(key):
             return False
         return state is not Verdict.UNSEEN or now - self._overflowed > _OVERFLOW_MEMORY
 

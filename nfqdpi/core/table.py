@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
+from nfqdpi.core.lost import Lost
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Verdict
 
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
 _IPV4, _NETWORK = 4, 8  # bytes: an address; the half of an IPv6 address that says where, not who (RFC 4291, 2.5.1)
-_REMEMBERED: Final = 8192  # addresses that lost a flow; about 0.5 MB
 
 
 class Held(Protocol):
@@ -56,8 +56,10 @@ class FlowTable(Generic[F]):
     address or an IPv6 network of 64 bits, in which a host has as many addresses as it likes. A blocked flow stays as
     long as an undecided one: should its mark get lost, it is still known here.
 
-    What goes, evicted or expired, keeps its mark in conntrack and may go on at any time (E7). Without its record it
-    looks like a flow that is older than we are, so both its addresses are remembered for as long as the mark may last.
+    What goes, evicted or expired, may keep its mark in conntrack and go on at any time (E7): a client's FIN may never
+    have reached the server. Without its record it looks like a flow that is older than we are, so it is remembered for
+    some hours: an expired flow by its key, which casts no doubt on any other, and an evicted one by its client, who may
+    evict more of its own than anybody could remember.
 
     No sweep: each insertion looks at two flows of two clients, so that expiry keeps up with opening and the loop never
     stalls.
@@ -78,8 +80,7 @@ class FlowTable(Generic[F]):
         self._count = 0  # flows of all clients
         self._passed: OrderedDict[FlowKey, F] = OrderedDict()  # accelerated ones
         self._ended: OrderedDict[FlowKey, F] = OrderedDict()  # of the undecided, those that their clients have ended
-        self._lost: set[bytes] = set()  # addresses with a flow that went undecided
-        self._lost_more = False  # there are more such addresses than are remembered
+        self._lost = Lost()
 
     def __len__(self) -> int:
         return self._count + len(self._passed)
@@ -140,9 +141,10 @@ class FlowTable(Generic[F]):
             if not client.flows:
                 del self._clients[network]
 
-    def has_lost(self, address: bytes) -> bool:
-        """True where a flow with this address at either end may be one that the table has forgotten undecided (E7)."""
-        return self._lost_more or address in self._lost
+    def has_lost(self, key: FlowKey) -> bool:
+        """True where the flow with this key, seen from either end, may be one that the table has forgotten (E7)."""
+        back = key.reversed()
+        return key in self._lost or back in self._lost or _network(key) in self._lost or _network(back) in self._lost
 
     def _add(self, flow: F) -> None:
         network = _network(flow.key)
@@ -169,29 +171,26 @@ class FlowTable(Generic[F]):
             self._passed.popitem(last=False)
             return
         if self._ended:
-            self._lose(next(iter(self._ended.values())))
+            self._lose(next(iter(self._ended.values())), expired=False)
             return
         heaviest = self._heavy[max(bits for bits, clients in self._heavy.items() if clients)]
         client = next(iter(heaviest.values()))
-        self._lose(next(iter(client.flows.values())))
+        self._lose(next(iter(client.flows.values())), expired=False)
         self.evicted += 1
 
-    def _lose(self, flow: F) -> None:
+    def _lose(self, flow: F, *, expired: bool) -> None:
         self.forget(flow.key)
-        if not flow.unfinished:
-            return
-        if len(self._lost) < _REMEMBERED:
-            self._lost.update((flow.key.src, flow.key.dst))
-        else:
-            self._lost_more = True
+        if flow.unfinished:
+            self._lost.add(flow.key if expired else _network(flow.key))
 
     def _age(self, network: bytes, now: float) -> None:
         """Forget what has expired: among the accelerated and the ended, of this client, and of the one whose turn it
         is."""
+        self._lost.age(now)
         for flow in _older(self._passed, now - self.LINGER):
             del self._passed[flow.key]
         for flow in _older(self._ended, now - self.ENDED):
-            self._lose(flow)
+            self._lose(flow, expired=True)
         if network in self._clients:
             self._expire(self._clients[network], now)
         turn = next(iter(self._clients), None)
@@ -201,7 +200,7 @@ class FlowTable(Generic[F]):
 
     def _expire(self, client: _Client[F], now: float) -> None:
         for flow in _older(client.flows, now - self._idle):
-            self._lose(flow)
+            self._lose(flow, expired=True)
 
 
 def _network(key: FlowKey) -> bytes:

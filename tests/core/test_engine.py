@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -392,6 +393,22 @@ def test_an_expired_flow_is_not_midstream(talk: Talks) -> None:
     flow.now += FlowTable.IDLE + 1
     Talk(flow.engine, flow.six, 99, now=flow.now).opens()
     assert flow.client(JUNK) == "block timeout"
+
+
+def test_an_ended_flow_that_goes_on(talk: Talks) -> None:
+    """A FIN may never have reached the server: two minutes after it the flow is not midstream, with a mark or without
+    one, whatever rests on record (E7). It casts no doubt on its client's other flows."""
+    for before, mark in product((b"", BAD[:50], request(ALLOWED)), (Verdict.INSPECT, Verdict.UNSEEN)):
+        flow = talk()
+        flow.opens()
+        flow.client(before)
+        flow.client(b"", flags=FIN | ACK)
+        for passed in (FlowTable.ENDED + 1, 0):
+            flow.now += passed
+            Talk(flow.engine, flow.six, 99, now=flow.now).opens()
+        flow.mark = mark
+        assert flow.client(JUNK) == "block timeout"
+        assert Talk(flow.engine, flow.six, 98, now=flow.now).client(JUNK) == "accelerate midstream"
 
 
 def test_memory_is_bounded() -> None:

@@ -62,8 +62,8 @@ def test_a_flood_evicts_itself() -> None:
         table.touch(greedy, 0.0)
         table.weigh(greedy)
     assert all(table.get(one.key) is one for one in modest)
-    assert table.has_lost(flow(1).key.src)
-    assert not table.has_lost(flow(2).key.src)
+    assert table.has_lost(flow(1, port=5000).key)
+    assert not table.has_lost(flow(2).key)
 
 
 @pytest.mark.parametrize("flows", [1, 8])
@@ -123,21 +123,40 @@ def test_few_flows_with_much_on_record() -> None:
     assert table.memory == sum(one.memory for one in table)
 
 
-def test_losses_are_remembered_of_so_many_addresses() -> None:
-    """The memory of who lost a flow is bounded; once it has overflowed, everybody may have."""
-    table = FlowTable[Flow](1)
+def test_an_expired_flow_casts_no_doubt_on_others() -> None:
+    """However many flows have ended in the ordinary way: what is remembered is each by itself, from either end."""
+    table = FlowTable[Flow](20_000)
     for number in range(1, 9000):
-        table.open(flow(number, float(number)))
-        assert table.has_lost(flow(1).key.src) is (number > 1)
-    assert table.has_lost(flow(99_999).key.src)
+        table.open(ended := flow(number))
+        table.touch(ended, 0.0, ended=True)
+    for number in range(1, 9000):
+        table.open(flow(number, FlowTable.ENDED + 1, port=2))
+    assert all(table.has_lost(flow(number).key) for number in range(1, 9000))
+    assert table.has_lost(flow(1).key.reversed())
+    assert sum(table.has_lost(flow(number, port=3).key) for number in range(1, 18_000)) < 18
 
 
-def test_losses_are_remembered_of_both_ends() -> None:
-    """The server's packets must not pass for a client's of an older flow either."""
+def test_losses_are_remembered_for_hours() -> None:
+    """An expired flow and a client that has evicted one, for as long as a server may hold the front of a request; then
+    nobody is under suspicion any more."""
+    table = FlowTable[Flow](2)
+    table.open(ended := flow(1))
+    table.touch(ended, 0.0, ended=True)
+    for port in range(3):
+        table.open(flow(2, FlowTable.ENDED + 1, port=port))
+    evicted = flow(2, port=99).key
+    for hours, remembered in ((1.9, True), (2.1, True), (4, True), (4.2, False)):
+        table.open(flow(3, hours * 3600))
+        assert (table.has_lost(ended.key), table.has_lost(evicted)) == (remembered, remembered)
+
+
+def test_an_evicted_flow_is_its_clients_loss() -> None:
+    """The server's packets must not pass for a client's of an older flow; other clients of its lose nothing."""
     table = FlowTable[Flow](1)
     table.open(flow(1))
     table.open(flow(2))
-    assert table.has_lost(flow(1).key.dst)
+    assert table.has_lost(flow(1).key.reversed())
+    assert not table.has_lost(flow(3).key.reversed())
 
 
 def test_accelerated_flows_linger_then_go() -> None:
@@ -172,7 +191,7 @@ def test_idle_flows_go_last() -> None:
     table.open(flow(3, FlowTable.IDLE + 1))
     table.open(flow(3, FlowTable.IDLE + 1, port=2))  # each opening looks at one client beside its own
     assert table.get(idle.key) is None
-    assert table.has_lost(idle.key.src)
+    assert table.has_lost(idle.key)
 
 
 def test_a_decided_flow_gives_its_bytes_back() -> None:
@@ -228,7 +247,7 @@ def test_ended_flows_go_first() -> None:
     table.open(flow(1, port=4))
     table.open(flow(1, port=5))
     assert [table.get(one.key) for one in (living, ended, later)] == [living, None, later]
-    assert (table.evicted, table.has_lost(ended.key.src)) == (0, True)
+    assert (table.evicted, table.has_lost(ended.key)) == (0, True)
     aged = FlowTable[Flow](100)
     aged.open(first := flow(1, port=1))
     aged.touch(first, 0.0, ended=True)
