@@ -53,6 +53,7 @@ class Queue:
         self.packets = 0
         self.faults = 0
         self._length = length
+        self._pass_when_full = pass_when_full
         self._unpaused = 0  # packets without a moment in which none waited
         self.last_fault = ""
         self._engine = engine
@@ -90,13 +91,13 @@ class Queue:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self._engine.overflow(monotonic())  # the socket was full
+                self._overflow()  # the socket was full
                 continue
             if (packet := nfqueue.packet(bytes(view[:size]))) is not None:
                 self._judge(packet)
         self._unpaused += _TURN
         if self._unpaused >= self._length:
-            self._engine.overflow(monotonic())  # so was the queue, perhaps
+            self._overflow()  # so was the queue, perhaps
         return True
 
     def close(self) -> None:
@@ -106,6 +107,12 @@ class Queue:
                 break
         self._socket.close()
         self._binding.unbind()
+
+    def _overflow(self) -> None:
+        """What did not fit into the queue or the socket has passed where the queue fails open; else it was dropped, and
+        no opening has got by (nfnetlink_queue.c: __nfqnl_enqueue_packet)."""
+        if self._pass_when_full:
+            self._engine.overflow(monotonic())
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1

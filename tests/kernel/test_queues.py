@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfqdpi.core.verdict import MarkField
+from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import queues
 from nfqdpi.kernel.queue import Queue
 from nfqdpi.lab.namespace import Namespace
-from tests.core.transcript import engine
+from tests.core.transcript import Talk, engine
 from tests.kernel.listener import Listener
 from tests.kernel.namespaces import fresh
 
@@ -70,6 +70,24 @@ def test_a_full_queue_passes_or_drops(namespace: Namespace, receiver: socket.soc
         assert len(listener.packets) == 4
     finally:
         listener.close()
+
+
+@pytest.mark.usefixtures("receiver")
+@pytest.mark.parametrize("on", [True, False])
+def test_only_a_queue_that_fails_open_lets_openings_by(namespace: Namespace, *, on: bool) -> None:
+    """Without a moment's pause in a queue's length of packets some may have passed unseen where it fails open. Where it
+    drops them, a client that fills it gains nothing: a flow that it has lost is not believed."""
+    judge = engine(max_flows=16)
+    flow = Talk(judge, now=time.monotonic())
+    flow.opens()
+    for sport in range(16):
+        Talk(judge, sport=sport, now=flow.now).opens()
+    queue = Queue(NUMBER, judge, MarkField(), lambda _: None, lambda *_: None, length=256, pass_when_full=on)
+    send(256)
+    assert queue.serve()
+    flow.mark = Verdict.UNSEEN
+    assert flow.client(b"\xfe" * 99) == ("accelerate midstream" if on else "block timeout")
+    queue.close()
 
 
 def test_failing_open_can_be_taken_back(namespace: Namespace, receiver: socket.socket) -> None:
