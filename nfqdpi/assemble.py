@@ -18,6 +18,7 @@ from nfqdpi.config import model as keys
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.judge import KnownNames
+from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lists.compile import look
 from nfqdpi.policy.clients import ClientGroup, client_names, member_of
@@ -139,15 +140,15 @@ def time_zone(config: Config) -> tzinfo:
 
 
 def engine(config: Config, by: Policy, known: KnownNames | None = None,
-           readers: Iterable[plugins.Reader] | None = None) -> Engine:
+           readers: Iterable[plugins.Reader] | None = None, units: UnitTable | None = None) -> Engine:
     """A new engine with these classifiers, or else with those of the plugins that are enabled, governed ``by`` this
-    policy. ``known``: what clients were told by DNS. Raises plugins.PluginError."""
+    policy. ``known``: what clients were told by DNS; ``units``: whose they are. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
     if readers is None:
         readers = (one for offered in plugins.readers(config.plugin).values() for one in offered)
     return Engine(readers, by, config.exceptions, limits=limits, strict=inspect.mode == "strict",
-                  simulate=config.simulated, known=known)
+                  simulate=config.simulated, known=known, units=units)
 
 
 def _verdict(rule: keys.Rule) -> Verdict:

@@ -57,6 +57,7 @@ class Classification:
     (behind a refused one, or at once where there is nothing to confirm); None: nothing follows that could be judged.
     ``asks``: the unit asks where its names are, as DNS does. The flow will ask for more, so it is let go in no mode;
     and since no byte of a stream can become another, a redirect blocks it.
+    Of datagrams: ``ids``, as a Glimpse has them; ``more``: of another unit a part has come that is not judged yet.
     """
 
     protocol: str
@@ -70,6 +71,8 @@ class Classification:
     then: Classify | None = None
     veiled: bool = False
     asks: bool = False
+    ids: tuple[bytes, ...] = ()
+    more: bool = False
 
     def __post_init__(self) -> None:
         if self.confirm is not None or self.then is not None:
@@ -88,13 +91,15 @@ class Glimpse:
     ``names`` are in the unit for certain: one that is blocked blocks now, for a server may act on what it has of a unit
     (log it, at least) before its end (E5). ``then`` is asked next, with the same prefix and what has come behind it: it
     answers as the first reader would (but for names that were told already) and need not start over, so that a unit in
-    many pieces costs no more than one in few.
+    many pieces costs no more than one in few. ``ids``: of all units on this flow, those that a server knows a unit by,
+    whichever way its datagrams come (QUIC's connection ids): in strict mode no other flow may bring a part of them.
     """
 
     protocol: str
     names: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     then: Classify | None = None
+    ids: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ says, and no reply has to prove anything. Questions of DNS are judged one by one
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count
+from mmap import mmap
 from typing import assert_never
 
 from nfqdpi.core.classifier import (
@@ -27,27 +30,33 @@ from nfqdpi.core.envelope import datagram as enveloped
 from nfqdpi.core.judge import Judge
 from nfqdpi.core.packet import Datagram, FlowKey
 from nfqdpi.core.table import FlowTable
+from nfqdpi.core.units import SIZE, UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _FLOW_BYTES = 1000  # the object, its key and its places in the table
 _IDLE = 180.0  # s without a datagram; conntrack forgets the flow as soon (nf_conntrack_udp_timeout_stream)
 _HELD = 2  # bytes that a reader may hold for each that it has got
 
+_ELSEWHERE = "a unit that another flow has a part of"
 _NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+_numbers = count()  # what tells flows on one five-tuple apart
 
 
 class DatagramFlow:
     """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
     being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have
-    got, and may keep to compare later ones with; ``judged``: of them, those of units before."""
+    got, and may keep to compare later ones with; ``judged``: of them, those of units before. ``ids``: of its units, all
+    claimed for it under its ``number``, which no flow before or after it has."""
 
-    __slots__ = ("client", "datagrams", "held", "judged", "key", "packets", "readers", "reason", "seen", "since",
-                 "verdict", "weight")
+    __slots__ = ("client", "datagrams", "held", "ids", "judged", "key", "number", "packets", "readers", "reason",
+                 "seen", "since", "verdict", "weight")
 
     def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float) -> None:
         self.key = key
         self.client = client
         self.readers = readers
+        self.ids: tuple[bytes, ...] = ()
+        self.number = hash((key, now, next(_numbers))) & (1 << 64) - 1 | 1
         self.seen = now
         self.since: float | None = None
         self.packets = self.datagrams = self.held = self.judged = 0
@@ -74,11 +83,12 @@ class DatagramFlow:
 class Datagrams:
     """Decides UDP flows; the engine's other half."""
 
-    def __init__(self, classifiers: Iterable[DatagramClassifier], judge: Judge, limits: Limits, *,
-                 strict: bool) -> None:
+    def __init__(self, classifiers: Iterable[DatagramClassifier], judge: Judge, limits: Limits,
+                 units: UnitTable | None = None, *, strict: bool) -> None:
         self.flows: FlowTable[DatagramFlow] = FlowTable(limits.max_flows, _IDLE)
         self._judge = judge
         self._limits = limits
+        self._units = units or UnitTable(mmap(-1, SIZE))
         self._strict = strict
         self.use(classifiers)
 
@@ -136,7 +146,7 @@ class Datagrams:
         found, reader = self._classify(flow, packet.payload)
         match found:
             case Pending.NEED_MORE | Step():
-                return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
+                return self._nothing(flow, now)
             case Pending.NO_MATCH:
                 outcome = self._judge.ask((), Reason.UNKNOWN_PROTOCOL, flow.client)
                 return self._decide(flow, outcome, None, None, now)
@@ -160,6 +170,14 @@ class Datagrams:
                 answer = found
         return answer, None
 
+    def _nothing(self, flow: DatagramFlow, now: float) -> Decision:
+        """Nothing to judge; but a server may wait for longer because of it."""
+        if not self._claimed(flow, flow.ids, now):
+            return self._except(flow, Reason.MALFORMED, now)
+        if flow.since is not None and now - flow.since > self._limits.timeout:
+            return self._except(flow, Reason.TIMEOUT, now)
+        return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
+
     def _unfinished(self, flow: DatagramFlow, glimpse: Glimpse, reader: ReadDatagram | None, size: int,
                     now: float) -> Decision:
         """A unit that goes on in the next datagram; it may not do so for ever."""
@@ -168,6 +186,9 @@ class Datagrams:
             if outcome.verdict.blocks:
                 seen = Classification(glimpse.protocol, glimpse.names, glimpse.attributes)
                 return self._decide(flow, outcome, seen, None, now)
+        if not self._claimed(flow, glimpse.ids, now):
+            seen = Classification(glimpse.protocol, glimpse.names, glimpse.attributes, _ELSEWHERE)
+            return self._decide(flow, self._judge.exception(Reason.MALFORMED), seen, None, now)
         if flow.since is None:
             flow.since = now
         flow.datagrams += 1
@@ -181,11 +202,19 @@ class Datagrams:
             return self._except(flow, Reason.TOO_BIG, now)
         return Decision(flow.verdict, Action.MARK, Reason.NEED_MORE)
 
+    def _claimed(self, flow: DatagramFlow, ids: tuple[bytes, ...], now: float) -> bool:
+        """True where these units are of this flow alone, as they were for as long as a server may remember them. The
+        record of a flow that goes takes none of them with it: not even the same five-tuple has them then."""
+        flow.ids = ids
+        return not self._strict or all(self._units.claim(one, flow.number, now) for one in ids)
+
     def _unit(self, flow: DatagramFlow, unit: Classification, now: float) -> Decision:
         found = self._judge.named(unit, flow.client, flow.key.dst, now)
         outcome = self._judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
         if self._judge.advisers:
             found, outcome = self._judge.advised(found, outcome, flow.client, flow.key.dst)
+        if not outcome.verdict.blocks and not found.flaw and not self._claimed(flow, unit.ids, now):
+            found = replace(found, flaw=_ELSEWHERE)
         if not outcome.verdict.blocks and found.flaw:
             outcome = self._judge.exception(Reason.MALFORMED)
         elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:
@@ -198,7 +227,10 @@ class Datagrams:
         """A unit is judged. What blocks is final; in strict mode the flow's next one is judged, too."""
         told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, flow.since or now),)
         flow.verdict, flow.reason = outcome.verdict, outcome.reason
-        flow.since, flow.datagrams, flow.judged = None, 0, flow.held
+        if found is None or not found.more:
+            flow.since, flow.datagrams, flow.judged = None, 0, flow.held
+        elif flow.since is None:
+            flow.since = now
         if outcome.verdict.blocks or not self._strict:
             self.flows.decide(flow, now)
         elif then is not None:

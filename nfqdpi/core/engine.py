@@ -28,6 +28,7 @@ from nfqdpi.core.judge import Judge, KnownNames
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
+from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 
 _SYN, _SYN_ACK, _RST = Flags.SYN, Flags.SYN | Flags.ACK, Flags.RST
@@ -52,14 +53,14 @@ class Engine:
     def __init__(  # noqa: PLR0913  each is one setting, most with a default
         self, classifiers: Iterable[Classifier | DatagramClassifier | Adviser], policy: Policy,
         exceptions: Mapping[Reason, Verdict], *, limits: Limits | None = None, strict: bool = True,
-        simulate: Reason | None = None, known: KnownNames | None = None,
+        simulate: Reason | None = None, known: KnownNames | None = None, units: UnitTable | None = None,
     ) -> None:
         self.judge = Judge(policy, exceptions)
         self._known = known
         self.strict = strict
         self.limits = limits or Limits()
         self.flows: FlowTable[Flow] = FlowTable(self.limits.max_flows)
-        self.datagrams = Datagrams((), self.judge, self.limits, strict=strict)
+        self.datagrams = Datagrams((), self.judge, self.limits, units, strict=strict)
         self._simulate = simulate  # a condition that every flow is to meet, for trying the exception policy
         self.use(classifiers)
         self._piece = min(_PIECE, self.limits.max_bytes // 2)

@@ -17,7 +17,8 @@ from mmap import mmap
 from time import monotonic
 
 from nfqdpi.config import Config
-from nfqdpi.core.known import SIZE
+from nfqdpi.core import known, units
+from nfqdpi.core.units import UnitTable
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel, PluginNews
 from nfqdpi.daemon.forked import become
@@ -49,7 +50,8 @@ class Pool:
                  tell: Callable[[str, str, int], None]) -> None:
         self.places = [Place(config.queue.first + n) for n in range(config.worker_count)]
         self._makings = Makings(config)
-        self._names = mmap(-1, SIZE)  # what clients were told outlives a worker
+        self._names = mmap(-1, known.SIZE)  # what clients were told outlives a worker
+        self._units = mmap(-1, units.SIZE * len(self.places))  # and so does which flow a unit began on
         self._number = 0  # of these makings
         self._files = files
         self._take = take
@@ -130,7 +132,8 @@ class Pool:
         if pid == 0:
             patience = START if place.retired else 0.0  # the one before may keep the queue for so long
             become(theirs, lambda: Worker(place.number, self._makings, place.counters, theirs, self._names,
-                                          self._files, patience=patience).run(),
+                                          UnitTable(self._units, self.places.index(place)), self._files,
+                                          patience=patience).run(),
                    lambda words: theirs.sendall(Kind.FAILED(words.encode())))
         theirs.close()
         place.born(pid, ours, self._number)

@@ -18,6 +18,7 @@ from nfqdpi.core.classifier import Overrun
 from nfqdpi.core.decision import Action, Decision, Judgement, Outcome
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
+from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.breaker import Breaker
@@ -48,12 +49,13 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 class Worker:
     """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
-    us. ``names``: the memory of a KnownTable, which all workers share. ``files``: of the plugins that are loaded.
-    ``patience``: seconds that the worker before us may still keep the queue."""
+    us. ``names``: the memory of a KnownTable, which all workers share; ``units``: a part of what they share, too.
+    ``files``: of the plugins that are loaded. ``patience``: seconds that the worker before us may still keep the queue.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917  each is of another maker
         self, number: int, makings: Makings, counters: Counters, channel: socket.socket, names: mmap,
-        files: PluginFiles, *, patience: float = 0.0,
+        units: UnitTable, files: PluginFiles, *, patience: float = 0.0,
     ) -> None:
         config = makings.config
         self._makings = makings
@@ -76,7 +78,7 @@ class Worker:
         self._answerer = Answerer()
         self._resetter = Resetter()
         self._known = KnownTable(names)
-        self._engine = assemble.engine(config, self._policy, self._known)
+        self._engine = assemble.engine(config, self._policy, self._known, units=units)
         self._breaker = Breaker(plugins.readers(config.plugin))
         self._plugin_files = files
         self._looked, self._began = 0, 0.0  # the packet that a plugin had when the clock ticked, and since when

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import time
@@ -71,7 +72,7 @@ def quic(client: Namespace, family: Family, name: str, *, timeout: float = 1) ->
         port = probe.getsockname()[1]
         started = time.monotonic()
         try:
-            probe.send(quic_initial(name))
+            probe.send(quic_initial(name, dcid=os.urandom(8)))
             probe.recv(1)
         except ConnectionRefusedError:
             return Answer("refused", "port unreachable", round((time.monotonic() - started) * 1000, 1), port)

@@ -55,6 +55,11 @@ class Attempt(NamedTuple):
     pieces: tuple[Piece, ...] = ()
     read: int = 0
 
+    @property
+    def half(self) -> bool:
+        """True where the server may have got something that is not judged."""
+        return self.pieces[1:] != () or any(start + len(data) > self.read for start, data in self.pieces)
+
     def keys_in(self, version: Version) -> tuple[Keys, ...]:
         """Those for a packet of this version; and the first one's, which aioquic goes on with after a change."""
         return (self.keys,) if version is self.version else (self.keys, initial_keys(version, self.dcid))
@@ -79,10 +84,11 @@ def _read(payload: bytes, known: tuple[Attempt, ...]) -> Classification | Glimps
     if flaw:
         return Classification("quic", tuple(names), attributes, flaw, len(payload))
     now = tuple(attempts.values())
+    ids, then = tuple(attempts), partial(_read, known=now)
     if attributes:
         return Classification("quic", tuple(names), attributes, veiled="ech" in attributes, length=len(payload),
-                              then=partial(_read, known=now))
-    return NEED_MORE if now == known else Glimpse("quic", then=partial(_read, known=now))
+                              then=then, ids=ids, more=any(attempt.half for attempt in now))
+    return NEED_MORE if now == known else Glimpse("quic", then=then, ids=ids)
 
 
 def _opened(initial: Initial, attempts: Mapping[bytes, Attempt]) -> tuple[Attempt, bytes]:

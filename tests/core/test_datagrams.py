@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
+from mmap import mmap
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from nfqdpi.core.decision import Action, Decision, Limits, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, parse
 from nfqdpi.core.table import FlowTable
+from nfqdpi.core.units import LIFE, SIZE, UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
@@ -36,6 +38,7 @@ from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, RULES, SILENT,
 
 OTHER, ELSEWHERE = "other.example", "elsewhere.example"
 YES, NO, MORE = "accelerate default", "block rule", "inspect need_more"
+ON, ANOTHERS = "accelerate need_more", "block malformed"
 
 
 def spell(payload: bytes, held: bytes = b"") -> Answer:
@@ -216,6 +219,103 @@ def test_a_blocked_flow_whose_server_has_a_part_of_the_unit() -> None:
         flow.now += seconds
         flow.mark = Verdict.UNSEEN
         assert flow.client(b"+.example.") == NO
+
+
+def tagged(payload: bytes, held: Mapping[bytes, bytes] | None = None) -> Answer:
+    """Another: "12+x" is a part of the name of unit 12, "." ends it; "~" says nothing."""
+    if payload == b"~":
+        return NEED_MORE
+    unit, part = payload[:2], payload[3:]
+    parts = {**(held or {}), unit: (held or {}).get(unit, b"") + part}
+    then = partial(tagged, held=parts)
+    if not part.endswith(b"."):
+        return Glimpse("tagged", then=then, ids=tuple(parts))
+    more = not all(name.endswith(b".") for name in parts.values())
+    return Classification("tagged", (parts[unit][:-1].decode(),), length=len(payload), ids=tuple(parts), then=then,
+                          more=more)
+
+
+def tagging(units: UnitTable | None = None, *, strict: bool = True, **limits: float) -> Engine:
+    return Engine((DatagramClassifier("tagged", "tagged", "1", tagged, (443,)),), Policy(RULES), OPEN, strict=strict,
+                  units=units, limits=replace(Limits(), **limits))  # type: ignore[arg-type]
+
+
+def test_a_unit_over_flows() -> None:
+    """A server knows a unit by its id, whichever way its parts come: one flow only may bring them, whole or not."""
+    judge = tagging()
+    assert [Talk(judge).client(b"12+blocked"), Talk(judge, sport=2).client(b"12+.example.")] == [MORE, ANOTHERS]
+    whole, again = Talk(judge, sport=3), Talk(judge, sport=4)
+    assert [whole.client(b"13+allowed.example."), again.client(b"13+allowed.example.")] == [YES, ANOTHERS]
+    (told,) = again.last.judgements
+    assert (told.classification and told.classification.flaw) == "a unit that another flow has a part of"
+    assert [whole.client(b"14+blocked"), Talk(judge, sport=5).client(b"14+.")] == [ON, ANOTHERS]
+    assert Talk(judge, sport=6).client(b"12+blocked.example.") == NO  # by its own name all the same
+
+
+def test_a_unit_over_families_and_workers() -> None:
+    """What chooses the worker is no part of the id."""
+    memory = mmap(-1, 2 * SIZE)
+    one, two = (tagging(UnitTable(memory, part)) for part in range(2))
+    assert [Talk(one).client(b"12+blocked"), Talk(two, six=True).client(b"12+.example.")] == [MORE, ANOTHERS]
+
+
+def test_a_blocked_unit_is_nobodys() -> None:
+    """No server has got any of it: it may be asked for again once the policy has changed."""
+    judge = tagging()
+    assert Talk(judge).client(b"12+blocked.example.") == NO
+    judge.govern(Policy(), OPEN)
+    assert Talk(judge).client(b"12+blocked.example.") == YES
+
+
+def test_fast_mode_knows_no_units() -> None:
+    """It trusts the first datagram, and keeps no flow for long."""
+    judge = tagging(strict=False)
+    assert [Talk(judge).client(b"12+x."), Talk(judge, sport=2).client(b"12+x.")] == [YES, YES]
+
+
+def test_a_record_that_goes_takes_no_unit_with_it() -> None:
+    """Crowded out by its own client, the flow cannot go on, whatever conntrack remembers; also where something else
+    on it was judged meanwhile."""
+    for mark in (Verdict.UNSEEN, Verdict.INSPECT):
+        judge = tagging(max_flows=16)
+        half = Talk(judge)
+        assert [half.client(b"12+blocked"), half.client(b"13+allowed.example.")] == [MORE, YES]
+        for port in range(100, 130):
+            Talk(judge, sport=port).client(b"~")
+        half.now += 35
+        half.mark = mark
+        assert half.client(b"12+.example.") == ("block timeout" if mark else ANOTHERS)
+
+
+def test_what_was_judged_is_no_end_of_another_unit() -> None:
+    """One that has begun on the flow has its time all the same, and what says nothing does not prolong it."""
+    flow = Talk(tagging())
+    assert flow.client(b"12+blocked") == MORE
+    flow.now += 20
+    assert flow.client(b"13+x.") == YES
+    flow.now += 11
+    assert flow.client(b"~") == "block timeout"
+    both = Talk(tagging())
+    assert [both.client(b"12+x."), both.client(b"13+x")] == [YES, ON]
+    assert both.client(b"14+x.") == YES
+    both.now += 31
+    assert both.client(b"15+x") == "block timeout"
+    well = Talk(tagging())
+    assert [well.client(b"12+x"), well.client(b"12+x."), well.client(b"13+x.")] == [MORE, YES, YES]
+    well.now += 31
+    assert [well.client(b"~"), well.client(b"14+x")] == [ON, ON]
+
+
+def test_an_id_is_kept_while_its_flow_speaks() -> None:
+    """What says nothing to us may keep a server waiting."""
+    judge = tagging()
+    flow, other = Talk(judge), Talk(judge, sport=2)
+    assert flow.client(b"12+x.") == YES
+    for _ in range(3):
+        flow.now += LIFE - 1
+        assert flow.client(b"~") == ON
+    other.now = flow.now + LIFE - 1
+    assert other.client(b"12+x.") == ANOTHERS
 
 
 def test_giving_up() -> None:

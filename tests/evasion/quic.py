@@ -26,6 +26,7 @@ from tests.evasion.packets import (
 _DYING, _BROKEN = replace(HONEST, ttl=DIES), replace(HONEST, bad_checksum=True)
 _SHORT = b"\x40" + bytes(40)  # a packet with a short header
 _PAUSE = 1.0  # s
+OTHER_PORT = 10_000  # from the first port of a row to its second
 
 
 class Socket:
@@ -145,6 +146,22 @@ def second_hello_in_parts(s: Socket, name: str) -> None:
     s.send(_SHORT, *s.hello(name, 50, 100, dcid=os.urandom(8))[::-1])
 
 
+def from_two_ports(*, whole: bool = False) -> Play:
+    """The parts of a hello; ``whole``: each port has all of one, of which a part dies."""
+
+    def play(s: Socket, name: str) -> None:
+        other = Socket(s.send_packet, s.place._replace(sport=s.place.sport + OTHER_PORT))
+        (front, rest), (decoy_front, decoy_rest) = (s.hello(one, 40) for one in (name, DECOY))
+        s.send(front)
+        if whole:
+            s.send(decoy_rest, how=_DYING)
+            other.send(decoy_front, how=_DYING)
+        time.sleep(_PAUSE)
+        other.send(rest)
+
+    return play
+
+
 def junk(*payloads: bytes) -> Play:
     return lambda s, name: s.send(*payloads, *s.hello(name))
 
@@ -219,6 +236,8 @@ TRICKS = (
     Trick("two copies of the same, in a packet", overlapping(""), "works"),
     Trick("a second hello on an accelerated flow", second_hello, "works"),
     Trick("a second hello in parts on an accelerated flow", second_hello_in_parts, "works"),
+    Trick("parts from two ports", from_two_ports(), "closed"),
+    Trick("two hellos from two ports, half of each dies", from_two_ports(whole=True), "closed"),
     Trick("short headers first", junk(_SHORT, _SHORT), "works"),
     Trick("nonsense first", junk(b"nonsense", bytes(1200), b"\x80"), "works"),
     Trick("a long header of an unknown version first", junk(b"\xc0\x12\x34\x56\x78\x08" + bytes(1300)), "works"),

@@ -157,6 +157,18 @@ def test_a_second_attempt_is_judged() -> None:
     assert both.names == ("a.example",)
 
 
+def test_the_ids_of_units() -> None:
+    """A server knows a hello by the id that its client chose, whatever id is in the packet; and what of it has come
+    is told as long as it is not judged."""
+    front, rest = flight(HELLO, [50])
+    answers = said([front, initial(crypto(OTHER), dcid=RETRIED), rest, initial(crypto(HELLO[:3], len(HELLO)), number=2),
+                    initial(crypto(OTHER[:9], len(OTHER) + 1), dcid=CHOSEN, under=RETRIED, number=1),
+                    initial(crypto(OTHER), dcid=CHOSEN)])
+    assert [answer.ids for answer in answers if isinstance(answer, Classification | Glimpse)] == [
+        (DCID,), *[(DCID, RETRIED)] * 4, (DCID, RETRIED, CHOSEN)]
+    assert [answer.more for answer in answers if isinstance(answer, Classification)] == [True, False, True]
+
+
 def test_the_server_chooses_an_id() -> None:
     """The keys stay those of the client's first id, also where the server goes on in version 2 (RFC 9369, 4.1)."""
     first, *rest = flight(HELLO, [50])
