@@ -106,6 +106,30 @@ def test_wireguard(lab: Lab, gateway: Gateway, family: Family, action: str) -> N
     assert (event["app_proto"], event["verdict"]["action"]) == ("wireguard", action)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_server_spoke_first(lab: Lab, gateway: Gateway, family: Family) -> None:
+    """Whichever end conntrack takes for the client, what goes to the plugin's port is judged: a late datagram of the
+    server's makes it the one that began, once the flow is forgotten."""
+    gateway(config(lab) + RULE.format(name="wireguard", action="block"))
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    with lab.server.entered():
+        server = socket.socket(kind, socket.SOCK_DGRAM)
+    with lab.client.entered():
+        client = socket.socket(kind, socket.SOCK_DGRAM)
+    with server, client:
+        server.bind((SERVER[family], 51820))
+        client.connect((SERVER[family], 51820))
+        client.settimeout(5)
+        server.sendto(b"late", client.getsockname()[:2])
+        assert client.recv(4) == b"late"
+        client.send(INITIATION)
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(1)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(200)
+
+
 def test_the_first_plugin(lab: Lab, gateway: Gateway, dropbear: Path, tmp_path: Path,
                           monkeypatch: pytest.MonkeyPatch) -> None:
     """An author's first minute: in a fresh environment the plugin of docs/plugins.md is begun, tested and installed,
