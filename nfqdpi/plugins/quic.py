@@ -36,7 +36,8 @@ _MESSAGE_HEADER = 4
 _MOST_BYTES = 1 << 14  # of a handshake; a server need take 4096 (RFC 9000, 7.5)
 _MOST_FRAMES = 64  # of a packet, without padding; Chromium makes some ten
 _MOST_PIECES = 64  # of a handshake, between gaps; Chromium makes some twenty of a hello, in disorder
-_MOST_ATTEMPTS = 4  # connection ids that a client chooses on one flow; a Retry costs one
+_MOST_ATTEMPTS = 16  # connection ids that a client chooses on one flow; each is tried with what no other opens
+_MOST_OPEN = 4  # of them, those whose hello is not whole
 
 Piece = tuple[int, bytes]  # of a handshake: its offset and its bytes
 
@@ -104,7 +105,8 @@ def _opened(initial: Initial, attempts: Mapping[bytes, Attempt]) -> tuple[Attemp
         raise Malformed("an Initial packet that two keys open")
     attempt, number, frames = found[0]
     if attempt.number is None:
-        if len(attempts) == _MOST_ATTEMPTS:
+        still_open = sum(attempt.half or not attempt.read for attempt in attempts.values())
+        if len(attempts) == _MOST_ATTEMPTS or still_open == _MOST_OPEN:
             raise Malformed("too many connection ids on one flow")
         attempt = attempt._replace(number=number)
     return attempt, frames

@@ -260,6 +260,15 @@ def test_nothing_is_forgotten() -> None:
         "an Initial packet that no key opens")
 
 
+def test_connections_one_after_the_other() -> None:
+    """What is judged whole leaves room for the next on its flow, up to a bound; what is not counts on."""
+    whole = [initial(crypto(HELLO), dcid=b"attempt %02d" % n) for n in range(17)]
+    assert [unit(answer).names for answer in said(whole[:16])] == [("a.example",)] * 16
+    assert flaw(*whole) == "too many connection ids on one flow"
+    halves = [initial(crypto(HELLO[:60]), dcid=b"half %d" % n) for n in range(5)]
+    assert flaw(*whole[:5], *halves) == "too many connection ids on one flow"
+
+
 def test_packet_numbers() -> None:
     """They may begin anywhere, as Firefox's do, and be cut once the server has acknowledged some (RFC 9000, A.2)."""
     for start, size in ((0, 1), (1023, 1), (250, 1), (70_000, 2), (2**31 - 9, 1), (2**31 - 9, 2)):
