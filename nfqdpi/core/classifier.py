@@ -93,6 +93,9 @@ class Glimpse:
     answers as the first reader would (but for names that were told already) and need not start over, so that a unit in
     many pieces costs no more than one in few. ``ids``: of all units on this flow, those that a server knows a unit by,
     whichever way its datagrams come (QUIC's connection ids): in strict mode no other flow may bring a part of them.
+
+    With ``protocol`` "" it is unlikely to be any: where no other reader hopes for one, the flow is of an unknown
+    protocol, as with NO_MATCH, but is read on until the server has answered.
     """
 
     protocol: str

@@ -223,6 +223,8 @@ class Engine:
         """There are new bytes, of an unjudged unit or behind one that the server has not answered."""
         if self._simulate is not None:
             return self._except(flow, self._simulate, flow.key, now)
+        if flow.doubted:
+            return self._doubted(flow, waiting, now)
         if flow.awaiting is not None:
             early = flow.ahead_of_reply(flow.awaiting)
             return self._except(flow, Reason.MALFORMED, flow.key, now) if early else waiting
@@ -232,11 +234,24 @@ class Engine:
             return self._except(flow, Reason.TIMEOUT, flow.key, now)
         return self._read(flow, now)
 
+    def _doubted(self, flow: Flow, waiting: Decision, now: float) -> Decision:
+        """More of a flow that counts as unknown, before the server has answered: some reader may know it now."""
+        answer = flow.classify()
+        if answer is Pending.NO_MATCH:
+            flow.doubted, flow.readers = False, self._readers
+            return waiting
+        if isinstance(answer, Glimpse) and not answer.protocol:
+            return waiting
+        flow.resume()
+        return self._read(flow, now)
+
     def _read(self, flow: Flow, now: float) -> Decision:
         """Judge every whole unit that is on record."""
         told: tuple[Judgement, ...] = ()
         while flow.awaiting is None and flow.readers and flow.stream.head:
             match flow.classify():
+                case Pending.NO_MATCH | Glimpse(protocol=""):
+                    return self._unknown(flow, now)
                 case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
@@ -245,8 +260,6 @@ class Engine:
                         return self._unfinished(flow, told, now)
                     decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
                     return decision._replace(judgements=told + decision.judgements)
-                case Pending.NO_MATCH:
-                    return self._unknown(flow, now)
                 case Step() as step:
                     flow.next_unit(step, step.then, now)
                 case Classification() as found:
@@ -302,13 +315,14 @@ class Engine:
 
     def _on_any_reply(self, flow: Flow, outcome: Outcome, found: Classification | None, unit: Classification,
                       now: float) -> Decision:
-        """E6: accelerate, but not on the client's word alone. Any reply that acknowledges what has come will do, where
-        nobody knows how a server answers; what passes until then is recorded (E2)."""
+        """E6: accelerate (or watch), but not on the client's word alone. Any reply that acknowledges what has come will
+        do, where nobody knows how a server answers; what passes until then is recorded (E2)."""
         told = (_judgement(flow, outcome, found, now),)
-        flow.await_reply(replace(unit, length=len(flow.stream.head)), Verdict.ACCELERATE, self.judge.policy.revision)
+        flow.await_reply(replace(unit, length=len(flow.stream.head)), outcome.verdict, self.judge.policy.revision)
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
+        doubting, flow.readers = flow.readers, ()
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         if self._lacking:
@@ -316,8 +330,9 @@ class Engine:
         named = self.judge.named(Classification(""), flow.client, flow.key.dst, now)
         found = named if named.names else None
         outcome = self.judge.ask(named.names, Reason.UNKNOWN_PROTOCOL, flow.client)
-        if outcome.verdict is Verdict.ACCELERATE and self.strict:
-            flow.readers = self._readers  # none is asked any more, but only what somebody reads is recorded
+        if self.strict and (outcome.verdict is Verdict.ACCELERATE or (doubting and not outcome.verdict.blocks)):
+            flow.doubted = bool(doubting)
+            flow.readers = doubting or self._readers  # only what somebody reads is recorded, asked or not
             return self._on_any_reply(flow, outcome, found, named, now)
         return self._decide(flow, outcome, found, now)
 

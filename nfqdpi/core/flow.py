@@ -25,15 +25,15 @@ _FIN: Final = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 class Flow:
     """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
 
-    ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's
-    reply to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed``
-    is what it becomes when the server takes the unit. ``since``: when the unit being read began, in ``now``'s seconds;
-    None between units.
+    ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's reply
+    to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed`` is what
+    it becomes when the server takes the unit; ``doubted``: it counts as unknown, but is read on until then. ``since``:
+    when the unit being read began, in ``now``'s seconds; None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "confirmed", "crosses", "end",
-                 "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server", "server_base",
-                 "since", "stream", "verdict", "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "confirmed", "crosses",
+                 "doubted", "end", "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server",
+                 "server_base", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -51,6 +51,7 @@ class Flow:
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
         self.confirmed = Verdict.ACCELERATE
+        self.doubted = False
         self.awaiting: Classification | None = None
         self.revision: object = None  # of the policy that has allowed the unit
         self.server: StreamBuffer | None = None
@@ -111,17 +112,22 @@ class Flow:
         """What the readers that are left say of the unit's bytes; those that say never are asked no more."""
         pending = []
         glimpse = None
+        hopes = False
         for read in self.readers:
             answer = read(self.stream.head)
             if isinstance(answer, Glimpse):
-                glimpse = answer if glimpse is None or answer.names else glimpse
+                hopes |= bool(answer.protocol)
+                glimpse = answer if glimpse is None or not glimpse.protocol or answer.names else glimpse
                 pending.append(answer.then or read)
             elif answer is NEED_MORE:
+                hopes = True
                 pending.append(read)
             elif answer is not NO_MATCH:
                 return answer
         self.readers = tuple(pending)
-        return glimpse or (NEED_MORE if pending else NO_MATCH)
+        if glimpse is not None and (glimpse.protocol or not hopes):
+            return glimpse
+        return NEED_MORE if pending else NO_MATCH
 
     def next_unit(self, unit: Classification | Step, then: Classify | None, now: float) -> None:
         """The unit is judged; ``then`` reads what follows it. None: nobody does."""
@@ -190,7 +196,7 @@ class Flow:
 
     def resume(self) -> None:
         """The server did not take the unit: read the next."""
-        self.verdict, self.awaiting, self._beyond = Verdict.INSPECT, None, None
+        self.verdict, self.awaiting, self._beyond, self.doubted = Verdict.INSPECT, None, None, False
 
     def ahead_of_reply(self, unit: Classification) -> bool:
         """True where the client has sent, behind a unit that the server has not answered, what the server could take

@@ -31,6 +31,8 @@ _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 911
 # What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
 _BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
 _VERSION = re.compile(rb"HTTP/1\.\d")
+_VERSIONED = re.compile(rb"[ \t\x0b\x0c\r\x1c-\x1f\x85\xa0]HTTP/", re.IGNORECASE)  # in any word behind the first
+_PART = 5  # bytes, the most of it that may stand at a cut
 _HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
@@ -54,7 +56,7 @@ _LONGER = {126: 2, 127: 8}  # bytes of a longer length, by the short one
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
-_LONGEST_LINE = 65536  # bytes; what a chunk's header or a status line may need, far above what servers take
+_LONGEST_LINE = 65536  # bytes; Python's own server takes no longer request line, nobody so long a chunk's header
 _LONGEST_TRAILER = 8192  # bytes of a trailer section; servers take no more of a line
 _MOST_BLANKS = 8192  # bytes of empty lines before a request; no client sends more than two, some servers skip any
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
@@ -67,15 +69,46 @@ def _classify(prefix: bytes) -> Answer:
         return _flawed(prefix, "no request behind the empty lines")
     if start == len(prefix):
         return NEED_MORE
-    method = _METHOD.match(prefix, start)
-    if method is None or (method.end() < len(prefix) and prefix[method.end()] not in _BETWEEN):
-        return NO_MATCH
+    method = _method(prefix, start)
+    if method is None:
+        return _doubtful(prefix, start=start, seen=start)
     line_end = prefix.find(b"\n", method.end())
     if line_end < 0:
         return NEED_MORE
     words = prefix[start:line_end].split()
     if not any(word[:5].upper() == b"HTTP/" for word in words[1:]):
         return _unversioned(prefix, words, method.group(), prefix[method.end() : line_end].strip(_BETWEEN))
+    return _versioned(prefix, words, line_end)
+
+
+def _method(prefix: bytes, start: int) -> re.Match[bytes] | None:
+    """A method, and behind it its end or a blank."""
+    method = _METHOD.match(prefix, start)
+    ends = method is not None and (method.end() == len(prefix) or prefix[method.end()] in _BETWEEN)
+    return method if ends else None
+
+
+def _no_method(prefix: bytes) -> int:
+    """Where the first word begins, if it is certain that it is none; -1."""
+    start = _BLANK.match(prefix).end()  # type: ignore[union-attr]  # it matches the empty string
+    return -1 if start > _MOST_BLANKS or start == len(prefix) or _method(prefix, start) is not None else start
+
+
+def _doubtful(prefix: bytes, *, start: int, seen: int) -> Answer:
+    """A first line that begins with no method: another protocol's, most likely. But Python's own server takes whatever
+    stands there for one, and servers that are built on it ask no more than that; so the line's end tells. Before
+    ``seen`` there is none."""
+    line_end = prefix.find(b"\n", seen, start + _LONGEST_LINE)
+    if line_end < 0:
+        doubt = Glimpse("", then=partial(_doubtful, start=start, seen=len(prefix)))
+        return doubt if len(prefix) < start + _LONGEST_LINE else NO_MATCH
+    if _VERSIONED.search(prefix, start, line_end) is None:
+        return NO_MATCH
+    return _versioned(prefix, prefix[start:line_end].split(), line_end)
+
+
+def _versioned(prefix: bytes, words: list[bytes], line_end: int) -> Answer:
+    """A head whose first line is there, with a version."""
     target = _names(_hosts(words[0].upper(), b" ".join(words[1:-1]), {}))
     return _head(prefix, words=words, first=line_end, seen=line_end, searched=line_end, names=target)
 
@@ -121,7 +154,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     fields = fields_of(lines)
     hosts = _hosts(method.upper(), target, fields)
     flaw = next((f"{_printable(host[:64])!r} is not a host" for host in hosts if not _is_host(host)), "")
-    if not target or _VERSION.fullmatch(version) is None:
+    if not target or _VERSION.fullmatch(version) is None or _METHOD.fullmatch(method) is None:
         flaw = "not a request line of HTTP/1"
     elif _broken(lines):
         flaw = "a field over two lines, or a bare CR or NUL"
@@ -130,7 +163,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     if confirm is not None and isinstance(then, _Unread):
         uncertain = "a body where none belongs"
     elif then is _next_request and _offers(fields).strip(b" \t").lower() == b"websocket":
-        then = _request_or_frame
+        then = _RequestOrFrame()
     return Classification("http", _names(hosts), _attributes(words), flaw or uncertain, length, skip, confirm,
                           hold=confirm is not None, then=then)
 
@@ -198,8 +231,13 @@ def _offers(fields: dict[bytes, list[bytes]]) -> bytes:
 
 def _next_request(prefix: bytes) -> Answer:
     """A request on a flow that already spoke HTTP: nothing else may follow."""
-    answer = _classify(prefix)
+    answer = _classify(prefix) if _no_method(prefix) < 0 else NO_MATCH
     return answer if answer is not NO_MATCH else _flawed(prefix, "no request where one should begin")
+
+
+def _request_at_once(prefix: bytes) -> Answer:
+    """As above, where a blank in front would end a line that a server may have taken for a request's."""
+    return _flawed(prefix, "a request for a body") if _BLANK.match(prefix, 0, 1)[0] else _next_request(prefix)  # type: ignore[index]  # it matches the empty string
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +249,9 @@ class _Unread:
 
     def __call__(self, prefix: bytes) -> Answer:
         body = prefix[: self.length]
+        if (start := _no_method(body)) >= 0:
+            line = _LineOfBody(self.length - start)
+            return Step(start, 0, line) if start else line(prefix)
         found = _classify(body)
         if found is NEED_MORE and len(prefix) < self.length:
             return NEED_MORE
@@ -220,22 +261,72 @@ class _Unread:
         return _flawed(prefix, "a request for a body")
 
 
-def _request_or_frame(prefix: bytes) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _LineOfBody:
+    """The first line of a body that should not be, of which ``left`` bytes are to come. It begins with no method, but
+    to some servers that is one (``_doubtful``). ``before``: what may begin, or is, its version."""
+
+    left: int
+    before: bytes = b""
+
+    def __call__(self, prefix: bytes) -> Answer:
+        body = prefix[: self.left]
+        line, end, _ = (self.before + body).partition(b"\n")
+        version = _VERSIONED.search(line)
+        if end and version is None:
+            return Step(len(body), self.left - len(body), _next_request)
+        size = len(line) - len(self.before)
+        if end and not size:
+            return _flawed(prefix, "a request for a body")
+        if size == self.left:
+            return Step(size, 0, _next_request if version is None else _request_at_once)
+        return Step(size, 0, _LineOfBody(self.left - size, line[-_PART:] if version is None else version[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestOrFrame:
     """What follows the offer of a WebSocket whose answer cannot be told from an earlier one's: another request, or a
-    masked frame, whose payload is opaque. To a server that has not changed to WebSocket a frame's first byte begins no
-    request line: nginx, Node.js and Python's own answer 400 and close."""
-    if prefix[:1] not in _FRAMES:
-        return _next_request(prefix)
-    if len(prefix) < _FRAME_HEAD:
-        return NEED_MORE
-    longer = _LONGER.get(prefix[1] & ~_MASKED, 0)
-    if not prefix[1] & _MASKED or (longer and prefix[0] in _CONTROL):
-        return _flawed(prefix, "no frame of a client's")
-    head = _FRAME_HEAD + longer + _MASK
-    if len(prefix) < head:
-        return NEED_MORE
-    size = int.from_bytes(prefix[_FRAME_HEAD : _FRAME_HEAD + longer], "big") if longer else prefix[1] & ~_MASKED
-    return Step(head, size, _request_or_frame)
+    masked frame, whose payload is opaque.
+
+    To a server that has not changed to WebSocket the frames begin a line. Where that is no request line, it answers 400
+    and closes (nginx, Node.js, Python's own); ``line`` is its end so far, None: it is over."""
+
+    line: bytes | None = b""
+
+    def __call__(self, prefix: bytes) -> Answer:
+        if prefix[:1] not in _FRAMES:
+            return _next_request(prefix)
+        if len(prefix) < _FRAME_HEAD:
+            return NEED_MORE
+        longer = _LONGER.get(prefix[1] & ~_MASKED, 0)
+        if not prefix[1] & _MASKED or (longer and prefix[0] in _CONTROL):
+            return _flawed(prefix, "no frame of a client's")
+        head = _FRAME_HEAD + longer + _MASK
+        if len(prefix) < head:
+            return NEED_MORE
+        size = int.from_bytes(prefix[_FRAME_HEAD : _FRAME_HEAD + longer], "big") if longer else prefix[1] & ~_MASKED
+        return Step(head, size, self) if self.line is None else _LineOfFrames(head + size, self.line)(prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class _LineOfFrames:
+    """What is ``left`` of a frame, in a line, behind ``before``, that may not become a request's: a mask that is any
+    good leaves a version in it to chance."""
+
+    left: int
+    before: bytes
+
+    def __call__(self, prefix: bytes) -> Answer:
+        frame = prefix[: self.left]
+        line, end, _ = (self.before + frame).partition(b"\n")
+        if (version := _VERSIONED.search(line)) is not None:
+            line = line[: version.end() - 1]
+        elif end:
+            return Step(len(frame), self.left - len(frame), _RequestOrFrame(None))
+        size, before = len(line) - len(self.before), line[-_PART:]
+        if not size:
+            return _flawed(prefix, "a request for a frame")
+        return Step(size, 0, _LineOfFrames(self.left - size, before) if size < self.left else _RequestOrFrame(before))
 
 
 def _flawed(prefix: bytes, flaw: str) -> Classification:

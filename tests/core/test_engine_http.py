@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.verdict import Reason, Verdict
 from tests.builders import request, response
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, WATCHED, Talk, engine
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, WATCHED, Talk, engine
 
 Talks = Callable[..., Talk]
 OPENING = "inspect need_more"
@@ -75,6 +75,53 @@ def test_cut_anywhere(cuts: list[int]) -> None:
     assert [j.outcome.verdict.blocks for j in flow.judgements] == [False, False, True]
 
 
+@pytest.mark.parametrize("method", [b"{GET", b"\x81\x82", b"\x16\x04", b"GET\0", b"M" * 9000])
+def test_a_method_that_is_none(talk: Talks, method: bytes) -> None:
+    """To some servers it is one. So a flow of no known protocol is read until the server answers: it is a request when
+    its first line says so, and none when that is over or answered."""
+    for name, last in ((BLOCKED, NO), (ALLOWED, "block malformed")):
+        flow = talk()
+        pieces = method + b" /", b"x HTTP/1", b".1\r\n", b"Host: ", f"{name}\r\n\r\n".encode()
+        assert [flow.opens(), *flow.clients(*pieces)] == [
+            OPENING, "confirm unknown_protocol", "confirm need_more", OPENING, OPENING, last]
+        assert flow.server(response()) == last
+    answered = talk()
+    assert [answered.opens(), answered.client(method + b" /")] == [OPENING, "confirm unknown_protocol"]
+    assert answered.server(b"what?") == "accelerate confirmed"
+    over = talk()
+    assert [over.opens(), *over.clients(method + b" /", b"x\n", b" HTTP/1.1\n")] == [
+        OPENING, "confirm unknown_protocol", "confirm need_more", "confirm need_more"]
+    assert len(over.judgements) == 1
+    assert over.server(b"what?", acks=len(method) + 2) == "accelerate confirmed"
+    listed = talk(exceptions=CLOSED)
+    assert [listed.opens(), listed.client(method)] == [OPENING, "block unknown_protocol"]
+
+
+def test_a_method_that_is_none_where_unknown_protocols_are_watched(talk: Talks) -> None:
+    """They are read until the server answers, and then no more; in fast mode they are not."""
+    watched = {**OPEN, Reason.UNKNOWN_PROTOCOL: Verdict.INSPECT}
+    flow = talk(exceptions=watched)
+    assert [flow.opens(), flow.client(b"{GET"), flow.client(request(BLOCKED))] == [
+        OPENING, "confirm unknown_protocol", NO]
+    for strict, first in ((True, "confirm unknown_protocol"), (False, "inspect unknown_protocol")):
+        flow = talk(exceptions=watched, strict=strict)
+        assert [flow.opens(), flow.client(b"{")] == [OPENING, first]
+        assert flow.server(b"x")[:7] == "inspect"
+        assert {flow.client(bytes(1000))[:7] for _ in range(100)} == {"inspect"}
+        assert len(flow.judgements) == 1
+
+
+@pytest.mark.parametrize("first", [b"\0", b"\x16\x04", b"\x01\0\0\0\x03x"])
+def test_a_binary_protocol_by_the_byte(talk: Talks, first: bytes) -> None:
+    """It is known to be no other as soon as before, whether a line ends in it or not."""
+    flow = talk()
+    flow.opens()
+    said = flow.clients(*(bytes((byte,)) for byte in first + bytes(300)))
+    assert said[:2].count("confirm unknown_protocol") == 1
+    assert set(said[2:]) == {"confirm need_more"}
+    assert flow.server(b"x") == "accelerate confirmed"
+
+
 def test_behind_a_body_with_content_length(talk: Talks) -> None:
     """A body is skipped by its length, in whatever order it comes; what follows is a request."""
     flow = talk()
@@ -82,6 +129,30 @@ def test_behind_a_body_with_content_length(talk: Talks) -> None:
     assert [flow.opens(), flow.client(head + b"12345"), flow.client(b"1234567890")] == [OPENING, YES, OPENING]
     assert flow.client(b"67890" + request(BLOCKED)[:10]) == OPENING
     assert flow.client(request(BLOCKED)[10:]) == NO
+
+
+@pytest.mark.parametrize(("body", "line"), [
+    (b"{GET /x HTTP/1.1\r\nHost: b.example\r\n\r\n", True), (b"\r\n\x81\x82 /x\xa0HTTP/1.1\n", True),
+    (b"{" * 60_000 + b" /x HTTP/1.1\n", True), (b'{"q": 1}\n/ HTTP/1.1\n', False), (b'{"q": "GET / HTTP/1.1"}', False),
+])
+def test_a_line_of_a_body_where_none_belongs(talk: Talks, body: bytes, line: bool) -> None:
+    """Its first may not be a request's, whatever stands for a method, in any pieces."""
+    for cut in {0, *range(1, min(len(body), 50)), len(body) - 2, len(body) - 9}:
+        flow = talk()
+        flow.opens()
+        head = request(ALLOWED, f"Content-Length: {len(body)}")
+        said = flow.clients(head, body[:cut], body[cut:], request(BLOCKED)) if cut else flow.clients(head + body)
+        assert said[0] == (YES if cut or not line else "block malformed")
+        assert not cut or said[1:] == ([OPENING] * 2 + [NO], [said[1], "block malformed", "block malformed"])[line]
+
+
+def test_a_line_that_ends_behind_a_body(talk: Talks) -> None:
+    """An empty line there ends what some server may have taken for a request's; another request makes it none."""
+    for behind, verdict in ((request(ALLOWED), YES), (b"\r\n" + request(ALLOWED), "block malformed")):
+        flow, body = talk(), b"{GET http://blocked.example/ HTTP/1.1"
+        flow.opens()
+        assert flow.client(request(ALLOWED, f"Content-Length: {len(body)}") + body) == YES
+        assert flow.client(behind) == verdict
 
 
 def test_a_long_body(talk: Talks) -> None:
@@ -167,7 +238,7 @@ def test_an_upgrade_on_a_used_flow(talk: Talks) -> None:
 def test_a_websocket_on_a_used_flow(talk: Talks) -> None:
     """Its frames pass unread, in any pieces; a request behind one is judged; and nothing is accelerated."""
     flow = talk()
-    frames = b"\x81\x85abcdhello" + b"\x82\xfe\x01\x00abcd" + bytes(256) + b"\xc1\x80abcd" + b"\x89\x80abcd"
+    frames = b"\x81\x85abcdhell\n" + b"\x82\xfe\x01\x00abcd" + bytes(256) + b"\xc1\x80abcd" + b"\x89\x80abcd"
     assert [flow.opens(), flow.client(request(ALLOWED))] == [OPENING, YES]
     flow.unseen(response())
     assert flow.client(request(ALLOWED, "Connection: Upgrade", "Upgrade: WebSocket")) == YES
@@ -176,6 +247,20 @@ def test_a_websocket_on_a_used_flow(talk: Talks) -> None:
     assert flow.client(b"\x82\xff" + (1 << 20).to_bytes(8, "big") + b"abcd" + request(BLOCKED)) == OPENING
     assert set(flow.clients(*[bytes(1 << 14)] * 63, bytes((1 << 14) - len(request(BLOCKED))))) == {OPENING}
     assert [flow.client(request(ALLOWED)), flow.client(request(BLOCKED))] == [YES, NO]
+
+
+@pytest.mark.parametrize("frames", [
+    b"\x81\xacabcd /secret HTTP/1.1\r\nHost: blocked.example\r\n\r\n",
+    b"\x81\x83abcd /x" + b"\x81\xfe HTTP/1.1\r\nHost: blocked.example",
+    b"\x82\xff\0\0\0\0\0\1\0\0abcd" + b"x" * 65_000 + b" /x HTTP/1.1\r\n",
+])
+def test_frames_that_are_a_request(talk: Talks, frames: bytes) -> None:
+    """A server that has not changed to WebSocket may take their first line for one, in any pieces."""
+    for cut in range(1, 40):
+        flow = talk()
+        flow.opens()
+        assert flow.clients(request(ALLOWED), request(ALLOWED, "Upgrade: websocket")) == [YES, YES]
+        assert flow.clients(frames[:cut], frames[cut:])[1] == "block malformed"
 
 
 @pytest.mark.parametrize("frame", [b"\x81\x05hello", b"\x83\x85abcdhello", b"\x0a\x80abcd", b"\x41\x85abcdhello",

@@ -239,6 +239,34 @@ def lying(length: int) -> Trick:
     return in_turn(body(b"", f"Content-Length: {length}"), kept_alive, what, "closed")
 
 
+def methodless(word: str) -> list[Trick]:
+    """A word that is no method, before a request's target: whole, in two segments, and for a body."""
+    def text(name: str) -> bytes:
+        return head(f"{word} / HTTP/1.1", f"Host: {name}")
+
+    def in_two(s: RawStream, data: bytes, _: bytes) -> None:
+        s.open().send(data[:2])
+        time.sleep(0.1)
+        s.send(data[2:])
+
+    def body_of(name: str) -> bytes:
+        return request(DECOY, f"Content-Length: {len(text(name))}") + text(name)
+
+    ways = (("", text, whole), (", in two segments", text, in_two), (", for a body", body_of, whole))
+    return [Trick(f"{word[:9]!a} for a method{how}", Server.STANDARD, partial(_alone, made, play), "closed")
+            for how, made, play in ways]
+
+
+def _alone(text: Text, play: Callable[[RawStream, bytes, bytes], None], name: str) -> list[Attempt]:
+    return [Attempt(text(name), b"", page(name), play)]
+
+
+def _framed(name: str) -> bytes:
+    """A request behind a WebSocket that a server refuses, in a frame."""
+    rest = head(" / HTTP/1.1", f"Host: {name}")
+    return request(DECOY) + _WEBSOCKET + bytes((0x81, 0x80 | len(rest))) + b"abcd" + rest
+
+
 def smuggled(what: str, *lines: str, method: str = "POST") -> Trick:
     """The request is the body of another one: so it is to us, and to the server that sees the length as well."""
 
@@ -277,6 +305,9 @@ TRICKS = [
     smuggled("by a length with a tab before the colon", "Content-Length\t: {}"),
     smuggled("by a length behind a vertical tab", "\x0bContent-Length: {}"),
     *(smuggled(f"of {method}", "Content-Length: {}", method=method) for method in ("GET", "post")),
+    *(trick for word in ("{GET", "\x81\x82", "@", "M" * 9000) for trick in methodless(word)),
+    Trick("a request in a frame", Server.STANDARD,
+          partial(_alone, _framed, partial(kept_alive, request(DECOY) + _WEBSOCKET)), "closed"),
     Trick("as an honest client sends it, to Python's server", Server.STANDARD, get(whole), "works"),
     Trick("the second request after conntrack has forgotten the flow, and the server spoken", Server.HTTP,
           lambda name: [Attempt(request(DECOY) + request(name), b"", page(name),

@@ -175,7 +175,7 @@ class Witnesses:
         return serve
 
     def _standard(self, peer: socket.socket, client_port: int) -> None:
-        """A server that reads the body of a POST and of nothing else."""
+        """A server that takes any method, and reads the body of a POST and of nothing else."""
         said = self._said[client_port]
 
         class Page(BaseHTTPRequestHandler):
@@ -188,6 +188,11 @@ class Witnesses:
                 self.send_header("Content-Length", str(len(page)))
                 self.end_headers()
                 self.wfile.write(page)
+
+            def __getattr__(self, name: str) -> Callable[[], None]:
+                if name.startswith("do_"):
+                    return self.do_GET
+                raise AttributeError(name)
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -263,6 +263,13 @@ CASES: dict[str, Worst] = {
         lambda size: ip(6, tcp(bytes(size)), CLIENT6, SERVER6, chain=[(60, bytes(7))] * 7), _once(parse)),
     "capture: fragments": Worst(bytes, _fragments),
     # flows, in pieces
+    "flow: no method": Worst(lambda size: b"{" + b" HTTP" * (size // 5), _flow()),
+    "flow: no method by the byte": Worst(lambda size: b"{" + b" HTTP" * (size // 50), _flow(1)),
+    "flow: no method in a body by the byte": Worst(
+        lambda size: b"{" + b" HTTP" * (size // 50), _flow(1, first=request(ALLOWED, "Content-Length: 99999999"))),
+    "flow: empty frames": Worst(
+        lambda size: b"\x81\x80abcd" * (size // 6),
+        _flow(first=request(ALLOWED) + request(ALLOWED, "Upgrade: websocket"))),
     "flow: a head in segments": Worst(_unfinished(_head(b"X: y\r\n")), _flow()),
     "flow: a head of hosts": Worst(_unfinished(_numbered(b"Host: %06d\r\n")), _flow()),
     "flow: a head of colons": Worst(_unfinished(_head(b"X", b":")), _flow()),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Pending, Reply, Step
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.plugins.http import classifier
 from tests.builders import request, response
 from tests.plugins.prefixes import answer, settles
@@ -111,12 +111,29 @@ def test_flaws(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [
-    b"\x16", b"\x80", b"{", b"(", b"GET\0", b"GET/ HTTP/1.1", b"SSH-2.0-x\r\n", b"EHLO a.example\r\n",
-    b"M" * 9000, b"GET\r\n",
+    b"\x16\n", b"\0\1\2\3 anything\r\n", b"{\n", b'{"a": "HTTP/1.1"}\n', b"SSH-2.0-x\r\n", b"EHLO a.example\r\n",
+    b"M" * 9000 + b"\n", b"GET\r\n", b"HTTP/1.1 200 OK\r\n", b"{" * 65536,
 ])
 def test_other_protocols(data: bytes) -> None:
     """What no HTTP/1 server would answer as a request with a host is not ours."""
     assert settles(classify, data) is NO_MATCH
+
+
+@pytest.mark.parametrize("method", [
+    b"{GET", b"G(T", b"@", b"GET,", b"GET\0", b"/", b"\x81\x82", b"\x16\x03\x01", b"\xe9", b"\xef\xbb\xbfGET",
+    b"M" * 9000,
+])
+def test_a_method_that_is_none(method: bytes) -> None:
+    """Python's own server takes any word for one. Until the line ends, it is another protocol's most likely."""
+    for blank in (b" ", b"\x1c", b"\xa0"):
+        line = method + blank + b"http://b.example/" + blank + b"HTTP/1.1"
+        doubt = classify(line)
+        assert isinstance(doubt, Glimpse)
+        assert (doubt.protocol, doubt.names) == ("", ())
+        found = settles(classify, line + b"\r\nHost: a.example\r\n\r\n")
+        assert isinstance(found, Classification)
+        assert found.flaw == "not a request line of HTTP/1"
+        assert found.names == ("a.example", "b.example")[: 2 if blank == b" " else 1]
 
 
 def test_attributes() -> None:
