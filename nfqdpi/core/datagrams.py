@@ -88,7 +88,7 @@ class Datagrams:
         self.flows: FlowTable[DatagramFlow] = FlowTable(limits.max_flows, _IDLE)
         self._judge = judge
         self._limits = limits
-        self._units = units or UnitTable(mmap(-1, SIZE))
+        self.units = units or UnitTable(mmap(-1, SIZE))
         self._strict = strict
         self.use(classifiers)
 
@@ -206,7 +206,7 @@ class Datagrams:
         """True where these units are of this flow alone, as they were for as long as a server may remember them. The
         record of a flow that goes takes none of them with it: not even the same five-tuple has them then."""
         flow.ids = ids
-        return not self._strict or all(self._units.claim(one, flow.number, now) for one in ids)
+        return not self._strict or all(self.units.claim(one, flow.number, now) for one in ids)
 
     def _unit(self, flow: DatagramFlow, unit: Classification, now: float) -> Decision:
         found = self._judge.named(unit, flow.client, flow.key.dst, now)

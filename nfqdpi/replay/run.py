@@ -14,9 +14,11 @@ from typing import Any
 
 from nfqdpi import assemble, plugins
 from nfqdpi.config import Config
+from nfqdpi.core import units
 from nfqdpi.core.classifier import Answer, DatagramClassifier, Message, ReadDatagram
 from nfqdpi.core.known import SIZE, KnownTable
 from nfqdpi.core.packet import Datagram, Unreadable, parse
+from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
 from nfqdpi.replay.entry import Entry
@@ -61,6 +63,8 @@ class Replay:
         shown = fsencode(path).decode(errors="backslashreplace")
         ended: list[Entry] = []
         gate = Gate(self._engine, self._mirror, ended.append)
+        for engine in (self._engine, self._mirror):
+            engine.datagrams.units = UnitTable(mmap(-1, units.SIZE))  # another file's are no matter
         try:
             with Capture(path) as capture:
                 for _ in self._feed(capture, gate, tally, progress):
