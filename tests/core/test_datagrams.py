@@ -252,6 +252,31 @@ def test_a_unit_over_flows() -> None:
     assert Talk(judge, sport=6).client(b"12+blocked.example.") == NO  # by its own name all the same
 
 
+def test_a_part_on_another_flow() -> None:
+    """Also one that does not end the unit, and also what says nothing, once another flow has the unit."""
+    judge = tagging()
+    first, other = Talk(judge), Talk(judge, sport=2)
+    assert [first.client(b"12+blocked"), other.client(b"12+.")] == [MORE, ANOTHERS]
+    assert Talk(judge, sport=3).client(b"12+part") == ANOTHERS
+    silent, later = Talk(judge, sport=4), Talk(judge, sport=5)
+    assert silent.client(b"13+x.") == YES
+    later.now = silent.now + LIFE + 1
+    assert later.client(b"13+x.") == YES
+    silent.now = later.now + 1
+    assert silent.client(b"~") == ANOTHERS
+
+
+def test_names_that_are_seen_early_and_parts_that_come_along() -> None:
+    """An allowed name in a part decides nothing yet; a datagram may end one unit and begin another."""
+    early = DatagramClassifier("any", "any", "1", lambda _: Glimpse("any", (ALLOWED,)), (443,))
+    assert Talk(Engine((early,), Policy(RULES), OPEN)).client(b"x") == MORE
+    both = Classification("any", (ALLOWED,), length=1, more=True)
+    judge = Engine((DatagramClassifier("any", "any", "1", lambda _: both, (443,)),), Policy(RULES), OPEN)
+    assert Talk(judge).client(b"x") == YES
+    (flow,) = judge.datagrams.flows
+    assert flow.unfinished
+
+
 def test_a_unit_over_families_and_workers() -> None:
     """What chooses the worker is no part of the id."""
     memory = mmap(-1, 2 * SIZE)
@@ -418,6 +443,11 @@ def test_names_by_dns() -> None:
     assert careful.client(b"+allowed.example.") == "block sni_mismatch"
     Talk(judge, 53).server(b"=allowed.example")
     assert Talk(judge, sport=4).client(b"+.") == YES
+    told = Talk(judge, sport=5)
+    assert told.client(b"+allowed.example.") == YES
+    agreed = told.last.judgements[0].classification
+    assert agreed is not None
+    assert "sni_mismatch" not in agreed.attributes
     assert SILENT not in known.values()
 
 

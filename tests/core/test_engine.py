@@ -696,3 +696,14 @@ def test_advice_on_datagrams() -> None:
     reader = DatagramClassifier("any", "any", "1", lambda data: Classification("any", ("x.example",)), (443,))
     judge = engine(classifiers=(reader, _advising(Verdict.BLOCK)))
     assert line(judge.process(ip(17, udp(b"x")), 0.0)) == "block advice"
+
+
+def test_a_plugin_that_is_left_out() -> None:
+    """What nobody knows may be its: it is treated as plugin_error says until it is back."""
+    judge = engine(exceptions=CLOSED)
+    judge.use(CLASSIFIERS, lacking=True)
+    flow = Talk(judge)
+    assert [flow.opens(), flow.client(b"\0\1\2\3 anything\n")] == ["inspect need_more", "block plugin_error"]
+    judge.use(CLASSIFIERS)
+    after = Talk(judge, sport=2)
+    assert [after.opens(), after.client(b"\0\1\2\3 anything\n")] == ["inspect need_more", "block unknown_protocol"]
