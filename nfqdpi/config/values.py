@@ -49,7 +49,7 @@ class Duration(float):
 
 class _Text(str):
     """A string of a form of its own. ``_read`` gives it as it is kept, and raises ValueError in words fit for the
-    operator."""
+    operator; of its own it keeps what was written."""
 
     __slots__ = ()
     _expected: ClassVar[str]
@@ -62,7 +62,7 @@ class _Text(str):
 
     @classmethod
     def _read(cls, text: str) -> str:
-        raise NotImplementedError
+        return text
 
 
 class Member(_Text):
@@ -102,7 +102,7 @@ class Domain(_Text):
     @classmethod
     def _read(cls, text: str) -> str:
         Pattern.parse(text)
-        return text
+        return super()._read(text)
 
 
 class Times(_Text):
@@ -114,7 +114,7 @@ class Times(_Text):
     @classmethod
     def _read(cls, text: str) -> str:
         Window.parse(text)
-        return text
+        return super()._read(text)
 
 
 class TimeZone(_Text):
