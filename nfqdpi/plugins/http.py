@@ -23,6 +23,8 @@ from nfqdpi.core.classifier import (
     Step,
 )
 from nfqdpi.plugins.http_answer import FRAMING, HEAD_END, fields_of, number, tunnelled, upgraded, upgraded_head
+from nfqdpi.plugins.http_line import PART, VERSIONED, flawed
+from nfqdpi.plugins.http_websocket import RequestOrFrame
 
 # Every pattern reads its text once, whatever the text: none has two neighbours that could share what they match.
 # Servers skip empty lines before a request (RFC 9112, 2.2), some skip blanks, Python's own whatever is one in Latin-1.
@@ -31,8 +33,6 @@ _METHOD = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,8192}")  # a token (RFC 911
 # What may stand between the words of a request line (RFC 9112, 3), and what Python's own server takes for it as well.
 _BETWEEN = b" \t\x0b\x0c\r" + b"\x1c\x1d\x1e\x1f\x85\xa0"
 _VERSION = re.compile(rb"HTTP/1\.\d")
-_VERSIONED = re.compile(rb"[ \t\x0b\x0c\r\x1c-\x1f\x85\xa0]HTTP/", re.IGNORECASE)  # in any word behind the first
-_PART = 5  # bytes, the most of it that may stand at a cut
 _HOST_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*host[ \t\r\x0b\x0c]*:([^\n]*)(?=\n)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
@@ -46,13 +46,6 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _SMALL_CHUNK = re.compile(rb"([1-9A-Fa-f]|1[0-9A-Fa-f]|20)\r\n")
 _FIELD_NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+:")  # a token and nothing else (RFC 9112, 5.1)
 _BODIES = frozenset((b"POST", b"PUT", b"PATCH"))  # methods whose body every server reads
-# First bytes of a client's WebSocket frames (RFC 6455, 5.2): text, binary and what goes on with one, compressed or not
-# (RFC 7692, 6); close, ping and pong. Not the two that are letters (the first part of a compressed message): "A" may be
-# a method.
-_FRAMES = frozenset(bytes((first,)) for first in (0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0xC1, 0xC2, 0x88, 0x89, 0x8A))
-_CONTROL = range(0x88, 0x8B)  # those that have no longer length (5.5)
-_MASKED, _FRAME_HEAD, _MASK = 0x80, 2, 4  # a bit of the second byte; bytes
-_LONGER = {126: 2, 127: 8}  # bytes of a longer length, by the short one
 _HALF_LINE_END = re.compile(rb"(?<!\r)\n|\r[^\n]")
 
 _LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
@@ -66,7 +59,7 @@ def _classify(prefix: bytes) -> Answer:
     """A request's head, from its first byte (or from the empty lines that may come first)."""
     start = _BLANK.match(prefix).end()  # type: ignore[union-attr]  # it matches the empty string
     if start > _MOST_BLANKS:
-        return _flawed(prefix, "no request behind the empty lines")
+        return flawed(prefix, "no request behind the empty lines")
     if start == len(prefix):
         return NEED_MORE
     method = _method(prefix, start)
@@ -102,7 +95,7 @@ def _doubtful(prefix: bytes, *, start: int, seen: int) -> Answer:
     if line_end < 0:
         doubt = Glimpse("", then=partial(_doubtful, start=start, seen=len(prefix)))
         return doubt if len(prefix) < start + _LONGEST_LINE else NO_MATCH
-    if _VERSIONED.search(prefix, start, line_end) is None:
+    if VERSIONED.search(prefix, start, line_end) is None:
         return NO_MATCH
     return _versioned(prefix, prefix[start:line_end].split(), line_end)
 
@@ -131,7 +124,7 @@ def _unversioned(prefix: bytes, words: list[bytes], method: bytes, target: bytes
     """A first line without "HTTP/" in its place. Some servers read it all the same, as HTTP/0.9: nginx answers at once,
     for the host in the target; Node.js waits for fields, and takes the Host from there. Or it is no request at all."""
     if _LIKE_HTTP.fullmatch(words[-1]):
-        return _flawed(prefix, "another protocol's version")
+        return flawed(prefix, "another protocol's version")
     if not target:
         return NO_MATCH
     if len(words) > 2 and _OTHER.fullmatch(words[-1]):
@@ -163,7 +156,7 @@ def _request(words: list[bytes], lines: bytes, length: int) -> Classification:
     if confirm is not None and isinstance(then, _Unread):
         uncertain = "a body where none belongs"
     elif then is _next_request and _offers(fields).strip(b" \t").lower() == b"websocket":
-        then = _RequestOrFrame()
+        then = RequestOrFrame(_next_request)
     return Classification("http", _names(hosts), _attributes(words), flaw or uncertain, length, skip, confirm,
                           hold=confirm is not None, then=then)
 
@@ -232,12 +225,12 @@ def _offers(fields: dict[bytes, list[bytes]]) -> bytes:
 def _next_request(prefix: bytes) -> Answer:
     """A request on a flow that already spoke HTTP: nothing else may follow."""
     answer = _classify(prefix) if _no_method(prefix) < 0 else NO_MATCH
-    return answer if answer is not NO_MATCH else _flawed(prefix, "no request where one should begin")
+    return answer if answer is not NO_MATCH else flawed(prefix, "no request where one should begin")
 
 
 def _request_at_once(prefix: bytes) -> Answer:
     """As above, where a blank in front would end a line that a server may have taken for a request's."""
-    return _flawed(prefix, "a request for a body") if _BLANK.match(prefix, 0, 1)[0] else _next_request(prefix)  # type: ignore[index]  # it matches the empty string
+    return flawed(prefix, "a request for a body") if _BLANK.match(prefix, 0, 1)[0] else _next_request(prefix)  # type: ignore[index]  # it matches the empty string
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +251,7 @@ class _Unread:
         word = body.strip(_BETWEEN + b"\n")
         if found is NO_MATCH or (found is NEED_MORE and (not word or _METHOD.fullmatch(word))):
             return Step(len(body), self.length - len(body), _next_request)
-        return _flawed(prefix, "a request for a body")
+        return flawed(prefix, "a request for a body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,65 +265,15 @@ class _LineOfBody:
     def __call__(self, prefix: bytes) -> Answer:
         body = prefix[: self.left]
         line, end, _ = (self.before + body).partition(b"\n")
-        version = _VERSIONED.search(line)
+        version = VERSIONED.search(line)
         if end and version is None:
             return Step(len(body), self.left - len(body), _next_request)
         size = len(line) - len(self.before)
         if end and not size:
-            return _flawed(prefix, "a request for a body")
+            return flawed(prefix, "a request for a body")
         if size == self.left:
             return Step(size, 0, _next_request if version is None else _request_at_once)
-        return Step(size, 0, _LineOfBody(self.left - size, line[-_PART:] if version is None else version[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class _RequestOrFrame:
-    """What follows the offer of a WebSocket whose answer cannot be told from an earlier one's: another request, or a
-    masked frame, whose payload is opaque.
-
-    To a server that has not changed to WebSocket the frames begin a line. Where that is no request line, it answers 400
-    and closes (nginx, Node.js, Python's own); ``line`` is its end so far, None: it is over."""
-
-    line: bytes | None = b""
-
-    def __call__(self, prefix: bytes) -> Answer:
-        if prefix[:1] not in _FRAMES:
-            return _next_request(prefix)
-        if len(prefix) < _FRAME_HEAD:
-            return NEED_MORE
-        longer = _LONGER.get(prefix[1] & ~_MASKED, 0)
-        if not prefix[1] & _MASKED or (longer and prefix[0] in _CONTROL):
-            return _flawed(prefix, "no frame of a client's")
-        head = _FRAME_HEAD + longer + _MASK
-        if len(prefix) < head:
-            return NEED_MORE
-        size = int.from_bytes(prefix[_FRAME_HEAD : _FRAME_HEAD + longer], "big") if longer else prefix[1] & ~_MASKED
-        return Step(head, size, self) if self.line is None else _LineOfFrames(head + size, self.line)(prefix)
-
-
-@dataclass(frozen=True, slots=True)
-class _LineOfFrames:
-    """What is ``left`` of a frame, in a line, behind ``before``, that may not become a request's: a mask that is any
-    good leaves a version in it to chance."""
-
-    left: int
-    before: bytes
-
-    def __call__(self, prefix: bytes) -> Answer:
-        frame = prefix[: self.left]
-        line, end, _ = (self.before + frame).partition(b"\n")
-        if (version := _VERSIONED.search(line)) is not None:
-            line = line[: version.end() - 1]
-        elif end:
-            return Step(len(frame), self.left - len(frame), _RequestOrFrame(None))
-        size, before = len(line) - len(self.before), line[-_PART:]
-        if not size:
-            return _flawed(prefix, "a request for a frame")
-        return Step(size, 0, _LineOfFrames(self.left - size, before) if size < self.left else _RequestOrFrame(before))
-
-
-def _flawed(prefix: bytes, flaw: str) -> Classification:
-    return Classification("http", flaw=flaw, length=len(prefix))
+        return Step(size, 0, _LineOfBody(self.left - size, line[-PART:] if version is None else version[0]))
 
 
 def _is_host(host: bytes) -> bool:
@@ -356,16 +299,16 @@ def _chunk(prefix: bytes) -> Answer:
         return Step(small, 0, _chunk)
     line_end = prefix.find(b"\n")
     if line_end < 0:
-        return NEED_MORE if len(prefix) < _LONGEST_LINE else _flawed(prefix, "no chunk size")
+        return NEED_MORE if len(prefix) < _LONGEST_LINE else flawed(prefix, "no chunk size")
     size = _CHUNK_SIZE.fullmatch(prefix, 0, line_end + 1)
     if size is None or b"HTTP/" in size[0].upper():  # to a server that reads no bodies it may be a request line
-        return _flawed(prefix, "no chunk size")
+        return flawed(prefix, "no chunk size")
     if length := int(size[1], 16):
         return Step(size.end(), length, _chunk_end)
     trailer, end, _ = prefix[line_end - 1 :].partition(b"\r\n\r\n")
     longest = _LONGEST_TRAILER if end else _LONGEST_TRAILER + 3  # of its end there may be three bytes
     if len(trailer) > longest or _HALF_LINE_END.search(trailer + end):
-        return _flawed(prefix, "a trailer section without a certain end")
+        return flawed(prefix, "a trailer section without a certain end")
     return Step(line_end - 1 + len(trailer) + len(end), 0, _next_request) if end else NEED_MORE
 
 
@@ -384,7 +327,7 @@ def _chunk_end(prefix: bytes) -> Answer:
     """The line end behind a chunk's data."""
     if prefix == b"\r":
         return NEED_MORE
-    return Step(2, 0, _chunk) if prefix[:2] == b"\r\n" else _flawed(prefix, "a chunk longer than its size")
+    return Step(2, 0, _chunk) if prefix[:2] == b"\r\n" else flawed(prefix, "a chunk longer than its size")
 
 
 def _printable(text: bytes) -> str:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import Classification, Classify, Glimpse, Pending
-from nfqdpi.plugins.http import _FRAMES, classifier
+from nfqdpi.plugins.http import classifier
+from nfqdpi.plugins.http_websocket import FRAMES
 from tests.builders import request
 from tests.differential.http_peers import Nginx, h11_hosts, llhttp_hosts, nginx, standard_hosts
 
@@ -160,7 +161,7 @@ def test_everybody_understands_good_requests(server: Nginx) -> None:
     assert standard_hosts(_REQUESTS[5]) == [b"c.example"]  # it reads no chunks
 
 
-@pytest.mark.parametrize("first", sorted(_FRAMES))
+@pytest.mark.parametrize("first", sorted(FRAMES))
 def test_nobody_takes_a_frame_for_a_request(server: Nginx, first: bytes) -> None:
     """What we let pass for a WebSocket's frame has no host for a server that has stayed with HTTP; it hangs up."""
     for second in range(0x80, 0x100):
