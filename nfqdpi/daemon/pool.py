@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from mmap import mmap
 from time import monotonic
 
@@ -30,8 +29,7 @@ from nfqdpi.kernel import queues
 
 _WATCH = 0.25  # s between two looks at all of them: one that hangs has a successor within 2 s
 _STOP = 2.0  # s that a worker may take to end when asked
-_ANSWER = 2.0  # s that a worker may take to decide by another policy
-_LOOK = 0.002  # s between two looks at whether it does
+_LOOK = 0.002  # s between two looks at whether all decide by another policy
 
 
 class PoolError(Exception):
@@ -89,24 +87,19 @@ class Pool:
 
     async def govern(self, makings: Makings) -> None:
         """Once this returns, every decision is made by a policy of these makings, and the events of all decisions
-        before have been heard. A worker that does not answer is killed: its successor has the new ones."""
+        before have been heard. One that hangs is replaced meanwhile, as always: its successor has the new ones."""
         self._makings = makings
         self._number += 1
         parcel = Parcel(self._number, makings)
         for place in self.places:
             if place.pid and place.channel is not None:
-                with suppress(OSError):  # it will not answer, then
+                try:
                     parcel.send(place.channel)
+                except OSError:  # it listens no more
+                    place.kill()
         parcel.close()
-        deadline = monotonic() + _ANSWER
-        while late := [place for place in self.places if place.pid and place.policy < self._number]:
-            if monotonic() > deadline:
-                break
+        while any(place.pid and place.policy < self._number for place in self.places):
             await asyncio.sleep(_LOOK)
-        for place in late:
-            who = f"queue {place.number}: worker {place.pid}"
-            self._tell("worker_hung", f"{who} does not take the new policy; killed", 0)
-            place.kill()
 
     async def stop(self) -> None:
         """Ask every worker to judge what waits and go; kill those that do not."""
