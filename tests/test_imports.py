@@ -14,8 +14,8 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
           "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
     "core": {"nfqdpi.core"},
-    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.observer", "nfqdpi.core.verdict", "nfqdpi.core.wire",
-                "cryptography", "msgspec",
+    "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.observer", "nfqdpi.core.plugin", "nfqdpi.core.verdict",
+                "nfqdpi.core.wire", "cryptography", "msgspec",
                 "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",
                 "nfqdpi.plugins.http_answer", "nfqdpi.plugins.http_line", "nfqdpi.plugins.http_websocket",
                 "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",  # parts of plugins

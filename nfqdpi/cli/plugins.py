@@ -12,8 +12,9 @@ from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option,
 from nfqdpi.cli.plugins_author import bench, new, test
 from nfqdpi.cli.plugins_change import disable, enable
 from nfqdpi.config import Config
-from nfqdpi.core.classifier import Adviser, Classifier, DatagramClassifier
+from nfqdpi.core.classifier import Classifier, DatagramClassifier
 from nfqdpi.core.observer import Observer
+from nfqdpi.core.plugin import Adviser
 
 
 @click.group("plugins")

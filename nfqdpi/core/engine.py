@@ -12,20 +12,13 @@ from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
-from nfqdpi.core.classifier import (
-    Adviser,
-    Classification,
-    Classifier,
-    DatagramClassifier,
-    Glimpse,
-    Pending,
-    Step,
-)
+from nfqdpi.core.classifier import Classification, Classifier, DatagramClassifier, Glimpse, Pending, Step
 from nfqdpi.core.datagrams import Datagrams
 from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path, Policy
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.judge import Judge, KnownNames
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
+from nfqdpi.core.plugin import Adviser
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.units import UnitTable

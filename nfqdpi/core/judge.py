@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
-from nfqdpi.core.classifier import Adviser, Classification, Known
+from nfqdpi.core.classifier import Classification, Known
 from nfqdpi.core.decision import Client, Outcome, Policy
+from nfqdpi.core.plugin import Adviser
 from nfqdpi.core.verdict import Reason, Verdict
 
 _NOTHING_ASKED: Final = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)

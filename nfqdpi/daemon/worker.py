@@ -14,10 +14,10 @@ from types import FrameType
 import msgspec
 
 from nfqdpi import assemble, plugins
-from nfqdpi.core.classifier import Overrun
 from nfqdpi.core.decision import Action, Decision, Judgement, Outcome
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
+from nfqdpi.core.plugin import Overrun
 from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk

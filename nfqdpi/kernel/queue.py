@@ -16,9 +16,9 @@ from time import monotonic, time
 
 import netfilterqueue
 
-from nfqdpi.core.classifier import Overrun
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
+from nfqdpi.core.plugin import Overrun
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import nfqueue
 from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet

@@ -11,8 +11,9 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from nfqdpi.core.classifier import INTERFACE, Adviser, Classifier, DatagramClassifier, Plugin
+from nfqdpi.core.classifier import Classifier, DatagramClassifier
 from nfqdpi.core.observer import Observer
+from nfqdpi.core.plugin import INTERFACE, Adviser, Plugin
 
 GROUP = "nfqdpi.classifiers"
 _OURS = "nfqdpi."

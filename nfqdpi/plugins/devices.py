@@ -15,8 +15,8 @@ from typing import Annotated
 
 import msgspec
 
-from nfqdpi.core.classifier import Plugin
 from nfqdpi.core.observer import Ended, Observer, Remark, Seen
+from nfqdpi.core.plugin import Plugin
 
 _MOST_KINDS, _MOST_DEVICES = 64, 1024  # the device unheard for longest goes first
 _HALF = 0.5

@@ -30,8 +30,8 @@ from nfqdpi.core.classifier import (
     Known,
     Message,
     Onward,
-    Plugin,
 )
+from nfqdpi.core.plugin import Plugin
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.core.wire import Malformed
 from nfqdpi.plugins.dns_answer import BLOCKED, FORGED, addresses, denial, without_ech

@@ -16,8 +16,8 @@ from typing import Annotated
 
 import msgspec
 
-from nfqdpi.core.classifier import Plugin
 from nfqdpi.core.observer import Block, Ended, Observer, Remark, Seen
+from nfqdpi.core.plugin import Plugin
 
 _MOST = 4096  # pairs of client and domain, the ones unused for longest go first
 _MOST_NAMES = 1024  # of a pair that are told from new ones; enough to be sure

@@ -9,7 +9,8 @@ import re
 
 import msgspec
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier
+from nfqdpi.core.plugin import Plugin
 
 _LONGEST = 255  # bytes of the string, with CR and LF
 _BEGINS = b"SSH-"

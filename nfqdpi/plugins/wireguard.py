@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, DatagramClassifier, Pending, Plugin
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, DatagramClassifier, Pending
+from nfqdpi.core.plugin import Plugin
 
 # --- the protocol's constants (5.4.2 and 5.4.6): a byte of type, three of zero, all else looks like chance ---
 _INITIATION, _TRANSPORT = b"\x01\0\0\0", b"\x04\0\0\0"

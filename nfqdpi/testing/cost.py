@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
-from nfqdpi.core.classifier import Adviser, Classification, Classifier, Glimpse, Step
+from nfqdpi.core.classifier import Classification, Classifier, Glimpse, Step
 from nfqdpi.core.decision import Action
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, parse
+from nfqdpi.core.plugin import Adviser
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import Reader
 from nfqdpi.testing.dns import dns_query

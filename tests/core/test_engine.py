@@ -12,17 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.classifier import (
-    NEED_MORE,
-    Advice,
-    Adviser,
-    Classification,
-    Classifier,
-    DatagramClassifier,
-    Pending,
-)
+from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, DatagramClassifier, Pending
 from nfqdpi.core.decision import Client, Decision, Path
 from nfqdpi.core.engine import Engine
+from nfqdpi.core.plugin import Advice, Adviser
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nfqdpi.config import Config
-from nfqdpi.core.classifier import Adviser, Classifier, DatagramClassifier
+from nfqdpi.core.classifier import Classifier, DatagramClassifier
 from nfqdpi.core.decision import Action, Decision, Judgement, Limits
 from nfqdpi.core.engine import Engine
+from nfqdpi.core.plugin import Adviser
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins import http, tls
 from nfqdpi.policy.model import Policy, Rule

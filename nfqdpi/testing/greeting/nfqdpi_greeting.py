@@ -6,7 +6,8 @@ import re
 
 import msgspec
 
-from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, Plugin
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier
+from nfqdpi.core.plugin import Plugin
 
 _BEGINS = b"GREETING "
 _LINE = re.compile(rb"GREETING ([a-z0-9.-]{1,253})\r?\n")

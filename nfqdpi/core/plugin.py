@@ -1,0 +1,55 @@
+"""What a package offers beside classifiers: advice, and the plugin that makes its readers of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from nfqdpi.core.classifier import Classification, Classifier, DatagramClassifier
+from nfqdpi.core.observer import Observer
+from nfqdpi.core.verdict import Verdict
+
+
+class Advice(NamedTuple):
+    """What a plugin would do with a unit that the policy has not blocked, and why. BLOCK: one such is enough. INSPECT:
+    it wants to see what follows. ACCELERATE: it has seen enough."""
+
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adviser:
+    """What a plugin offers that knows no protocol, but has a word to say of what classifiers find: ``advise`` gets the
+    unit, and the addresses of client and server (4 or 16 bytes each); None: nothing.
+
+    The strictest counts, of the policy's verdict and all advice: any block blocks, and a flow is accelerated only where
+    nobody wants to look on.
+    """
+
+    name: str
+    version: str
+    advise: Callable[[Classification, bytes, bytes], Advice | None]
+
+
+class Overrun(BaseException):
+    """Raised in a plugin that takes too long. No Exception: a plugin must not take it for one of its own."""
+
+
+INTERFACE = 1  # of this file and classifier.py: the number grows when plugins that were made for it would no longer do
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """What a package offers under the entry-point group ``nfqdpi.classifiers`` where it has settings; without any, a
+    classifier will do.
+
+    ``settings``: a msgspec struct (or a dataclass), every field with a default; ``make`` gets one of it, made of
+    ``[plugin.NAME]``. ``enabled``: whether it is so unless the configuration says otherwise.
+    """
+
+    make: Callable[[Any], tuple[Classifier | DatagramClassifier | Adviser | Observer, ...]]
+    settings: type[Any]
+    enabled: bool = True
+    interface: int = INTERFACE
