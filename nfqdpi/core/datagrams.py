@@ -46,14 +46,17 @@ class DatagramFlow:
     """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
     being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have
     got, and may keep to compare later ones with; ``judged``: of them, those of units before. ``ids``: of its units, all
-    claimed for it under its ``number``, which no flow before or after it has."""
+    claimed for it under its ``number``, which no flow before or after it has. ``crosses``: its server is not where its
+    client is."""
 
-    __slots__ = ("client", "datagrams", "held", "ids", "judged", "key", "number", "packets", "readers", "reason",
-                 "seen", "since", "verdict", "weight")
+    __slots__ = ("client", "crosses", "datagrams", "held", "ids", "judged", "key", "number", "packets", "readers",
+                 "reason", "seen", "since", "verdict", "weight")
 
-    def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float) -> None:
+    def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float, *,
+                 crosses: bool = False) -> None:
         self.key = key
         self.client = client
+        self.crosses = crosses
         self.readers = readers
         self.ids: tuple[bytes, ...] = ()
         self.number = hash((key, now, next(_numbers))) & (1 << 64) - 1 | 1
@@ -113,14 +116,15 @@ class Datagrams:
         """Decide one datagram. ``state``: what its flow's mark said when it was queued."""
         key = packet.key
         if key.sport in self.both and key.dport not in self.both:
-            return self._answer(packet, now)
+            return self._answer(packet, now, path)
         if key.dport not in self._readers:
             return self._alone(key, Client(key.src, path.sender[:6], path.entered), self._strange, now)
         flow = self.flows.get(key)
         if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN and not self._begun(flow):
             flow = None  # conntrack knows of none: this one is new
         if flow is None:
-            flow = DatagramFlow(key, Client(key.src, path.sender[:6], path.entered), self._readers[key.dport], now)
+            flow = DatagramFlow(key, Client(key.src, path.sender[:6], path.entered), self._readers[key.dport], now,
+                                crosses=path.crosses)
             lost = state is not Verdict.UNSEEN and self.flows.has_lost(key)
             self.flows.open(flow)
             if self._strict and lost:
@@ -241,22 +245,26 @@ class Datagrams:
     def _except(self, flow: DatagramFlow, reason: Reason, now: float) -> Decision:
         return self._decide(flow, self._judge.exception(reason), None, None, now)
 
-    def _answer(self, packet: Datagram, now: float) -> Decision:
-        """A server's datagram: judged for the client that it goes to."""
+    def _answer(self, packet: Datagram, now: float, path: Path) -> Decision:
+        """A server's datagram: judged for the client that it goes to. What it says of names is believed where the
+        client has asked, and the client's own network does not speak for the server."""
         key = packet.key.reversed()
-        flow = self.flows.get(key) or DatagramFlow(key, Client(key.src), (), now)
+        known = self.flows.get(key)
+        flow = known or DatagramFlow(key, Client(key.src), (), now)
+        asked = known is not None and (path.crosses or not known.crosses)
         for read in self._readers[key.dport]:
             if isinstance(found := read(packet.payload), Message):
-                return self._message(flow, found, packet, now)
+                return self._message(flow, found, packet, now, believed=asked)
         return self._alone(packet.key, flow.client, self._strange, now)
 
-    def _message(self, flow: DatagramFlow, message: Message, packet: Datagram, now: float) -> Decision:
+    def _message(self, flow: DatagramFlow, message: Message, packet: Datagram, now: float, *,
+                 believed: bool = False) -> Decision:
         """A question or an answer; the flow stays undecided."""
         outcome = self._judge.lookup(message.names, flow.client, message.protocol)
         if message.flaw and not outcome.verdict.blocks:
             outcome = self._judge.exception(Reason.MALFORMED)
         edit = message.edit(outcome) if message.edit is not None and not message.flaw else None
-        if not outcome.verdict.blocks and not outcome.redirect:
+        if believed and not outcome.verdict.blocks and not outcome.redirect:
             self._judge.learn(flow.client, message.answers, now)
         told: tuple[Judgement, ...] = ()
         if message.asks or edit is not None or outcome.verdict.blocks:

@@ -407,8 +407,32 @@ def test_a_redirect_by_any_name() -> None:
 def test_what_is_redirected_is_not_learnt() -> None:
     """The client was told of another address."""
     known = Names()
-    Talk(made(known=known), 53).server(b"=elsewhere.example")
+    flow = Talk(made(known=known), 53)
+    flow.client(b"?elsewhere.example")
+    flow.server(b"=elsewhere.example")
     assert known == {}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_only_a_server_that_was_asked_tells(strict: bool) -> None:
+    """What a client says itself, in its own name or another's, gives no flow a name; nor does what was not asked for,
+    or comes back from where the client is."""
+    known = Names()
+    judge = made(known=known, strict=strict)
+    flow, across, same = Talk(judge, 53), Path(3, 4), Path(3, 3)
+    flow.client(b"=allowed.example")
+    assert known == {}
+    Talk(judge, 53, sport=9).server(b"=allowed.example")
+    assert known == {}
+    back = ip(17, udp(b"=allowed.example", sport=53, dport=40000), SERVER, CLIENT)
+    judge.process(back, 1000.0, same)
+    assert known == {}
+    judge.process(back, 1000.0, across)
+    assert list(known.values()) == [ALLOWED]
+    known.clear()
+    judge.process(ip(17, udp(b"?x.example", sport=9, dport=53), CLIENT, SERVER), 1000.0, same)  # one-armed
+    judge.process(ip(17, udp(b"=allowed.example", sport=53, dport=9), SERVER, CLIENT), 1000.0, same)
+    assert list(known.values()) == [ALLOWED]
 
 
 def test_rules_for_a_protocol() -> None:
@@ -422,9 +446,11 @@ def test_names_by_dns() -> None:
     or blocks where that is wanted."""
     known = Names()
     judge = made(known=known)
-    Talk(judge, 53).server(b"=blocked.example")
+    asked = Talk(judge, 53)
+    asked.client(b"?allowed.example")
+    asked.server(b"=blocked.example")
     assert known == {}
-    Talk(judge, 53).server(b"=silent.example")
+    asked.server(b"=silent.example")
     known[ip_address(CLIENT).packed, ip_address(SERVER).packed] = BLOCKED
     assert Talk(judge).client(b"+.") == NO
     assert Talk(judge, sport=2).client(b"+ech.") == NO
@@ -441,7 +467,7 @@ def test_names_by_dns() -> None:
     assert found.attributes == {"sni_mismatch": BLOCKED}
     careful = Talk(made(known=known, exceptions={**OPEN, Reason.SNI_MISMATCH: Verdict.BLOCK}))
     assert careful.client(b"+allowed.example.") == "block sni_mismatch"
-    Talk(judge, 53).server(b"=allowed.example")
+    asked.server(b"=allowed.example")
     assert Talk(judge, sport=4).client(b"+.") == YES
     told = Talk(judge, sport=5)
     assert told.client(b"+allowed.example.") == YES
