@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from nfqdpi.cli.common import ask_daemon, config_option, emit_json, json_option, table
+from nfqdpi.cli.common import Exit, ask_daemon, config_option, emit_json, fail, json_option, table
 from nfqdpi.config import Config
+
+_Show = Callable[[dict[str, Any], dict[str, Any] | None], None]  # a reply, and the one before it
 
 _ACTIONS = ("accelerate", "block", "inspect")
 _MOVED = ("packets", "bytes")
@@ -26,29 +29,25 @@ _SHARES = (0.5, 0.99, 0.999)  # of the packets, whose latencies are shown
 @click.option("--clients", type=click.IntRange(min=1), is_flag=False, flag_value=20, metavar="[N]",
               help="Packets and bytes by client instead: the N (20) that moved most.")
 @click.option("--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0, metavar="[SECONDS]",
-              help="Again every SECONDS (1), with what happened a second since, until Ctrl-C.")
+              help="Again every SECONDS (1), until Ctrl-C; counters with what happened a second since.")
 @json_option
-def command(config: Config, *, domains: int | None, watch: float | None, as_json: bool, **volume: int | None) -> None:
+def command(config: Config, *, watch: float | None, as_json: bool, **tables: int | None) -> None:
     """Packets, verdicts and reasons since the daemon started, over all workers, and the kernel's queue counters.
 
     Packets and bytes are conntrack's: net.netfilter.nf_conntrack_acct must be 1.
 
     Example: nfqdpi stats --watch 5
     """
-    if domains is not None:
-        _show_domains(config, domains, as_json=as_json)
-        return
-    for kind, most in (("name", volume["names"]), ("client", volume["clients"])):
-        if most is not None:
-            _show_volume(config, kind, most, as_json=as_json)
-            return
-    show = _show_json if as_json else _show
-    stats = ask_daemon(config, "stats")
+    chosen = [(kind, most) for kind, most in tables.items() if most is not None]
+    if len(chosen) > 1:
+        fail(Exit.USAGE, "--domains, --names and --clients: one of them at a time")
+    asked, show = _rows(*chosen[0], as_json=as_json) if chosen else ("stats", _show_json if as_json else _show)
+    stats = ask_daemon(config, asked)
     show(stats, None)
     try:
         while watch is not None:
             time.sleep(watch)
-            before, stats = stats, ask_daemon(config, "stats")
+            before, stats = stats, ask_daemon(config, asked)
             if not as_json and sys.stdout.isatty():
                 click.clear()
             show(stats, before)
@@ -109,18 +108,26 @@ def _show_json(stats: dict[str, Any], before: dict[str, Any] | None) -> None:
     emit_json(stats if before is None else {**stats, "a_second": rates(stats, before)})
 
 
-def _show_domains(config: Config, most: int, *, as_json: bool) -> None:
-    rows = ask_daemon(config, "domains")["domains"][:most]
-    _show_rows("domain", (*_ACTIONS, *_MOVED), rows, as_json=as_json)
+def _rows(kind: str, most: int, *, as_json: bool) -> tuple[str, _Show]:
+    """What the daemon is asked for a table, and how its reply is shown."""
+
+    def domains(reply: dict[str, Any], _: dict[str, Any] | None) -> None:
+        _show_rows("domain", (*_ACTIONS, *_MOVED), reply["domains"][:most], as_json=as_json)
+
+    def volume(reply: dict[str, Any], before: dict[str, Any] | None) -> None:
+        if before is None:
+            _warn(reply)
+        about = kind.removesuffix("s")
+        _show_rows(about, _MOVED, reply[about][:most], as_json=as_json)
+
+    return ("domains", domains) if kind == "domains" else ("volume", volume)
 
 
-def _show_volume(config: Config, kind: str, most: int, *, as_json: bool) -> None:
-    reply = ask_daemon(config, "volume")
+def _warn(reply: dict[str, Any]) -> None:
     if not reply["counting"]:
         click.echo("conntrack counts no packets and bytes: sysctl -w net.netfilter.nf_conntrack_acct=1", err=True)
     if reply["losses"]:
         click.echo(f"{reply['losses']} times ends of flows were lost: what they had moved last is missing", err=True)
-    _show_rows(kind, _MOVED, reply[kind][:most], as_json=as_json)
 
 
 def _show_rows(about: str, columns: tuple[str, ...], rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -62,6 +62,22 @@ def test_domains_by_verdicts(tmp_path: Path) -> None:
         {"domain": "example.com", "accelerate": 3}, {"domain": "example.org", "block": 2}]
 
 
+def test_a_table_is_watched(tmp_path: Path) -> None:
+    """As the counters are, until the daemon gives none; one table at a time."""
+    config = tmp_path / "nfqdpi.toml"
+    config.write_text(f'[control]\nsocket = "{tmp_path}/control.sock"\n')
+    volume = {"name": [{"name": "a.example", "packets": 1, "bytes": 7}], "counting": True, "losses": 0}
+    for option, command, reply in (("--domains", "domains", {"domains": [{"domain": "a.example", "block": 7}]}),
+                                   ("--names", "volume", volume)):
+        replies = iter([reply] * 3)
+        commands = {command: lambda replies=replies: next(replies, {"error": "that was all"})}
+        with listening(tmp_path / "control.sock", **commands):
+            shown = call("stats", option, "--watch", "0.1", "-c", config)
+        assert (shown.exit_code, shown.stdout.count("a.example")) == (5, 3)
+    both = call("stats", "--names", "--clients", "-c", config)
+    assert (both.exit_code, "one of them" in both.stderr) == (2, True)
+
+
 def test_no_daemon_has_no_counts(tmp_path: Path) -> None:
     """Exit 3, as for the other counters."""
     config = tmp_path / "nfqdpi.toml"
