@@ -32,11 +32,12 @@ lists = ["grim"]
 groups = ["Anna's room"]
 [events]
 file = "{0}/eve.json"
-syslog = "udp://logs.secret.example:514"
+syslog = "udp://secret:514"
 [state]
 directory = "{0}"
 [control]
 socket = "{0}/control.sock"
+owner = "anna"
 """
 SECRETS = ("anna", "192.168.77", "fd12", "ee:01", "grim", "secret", "hush", "clown", "circus", "printer", "10.9.8.7",
            "203.0.113", "/path")
@@ -81,6 +82,24 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "nfqdpi.toml"
     file.write_text(CONFIG.format(tmp_path))
     return file
+
+
+def test_whatever_has_a_name_in_it(config: Path, tmp_path: Path) -> None:
+    """QUIC, DNS and what plugins say are as much the client's business; of names without a dot, and of countries whose
+    names end like those of files, too."""
+    found = json.loads(line())
+    del found["tls"]
+    parts = ({"quic": {"sni": "anna"}}, {"dns": {"type": "query", "rrname": "grim"}}, {"dns_name": "anna"},
+             {"app": {"name": "anna", "attributes": {"software": "anna"}}}, {"sni_mismatch": "anna"},
+             {"advice": "dns_tunnels: circus"}, {"quic": {"sni": "secret.py"}})
+    notice = {"event_type": "notice", "timestamp": "", "notice": {"kind": "new", "message": "secret.so is new"}}
+    (tmp_path / "eve.json").write_text("".join(json.dumps(one) + "\n" for one in [*(found | p for p in parts), notice]))
+    config.write_text(f'[events]\nfile = "{tmp_path}/eve.json"\n[state]\ndirectory = "{tmp_path}"\n')
+    assert call("-c", config, "-o", tmp_path / "b.tar.gz").exit_code == 0
+    told = unpacked(tmp_path / "b.tar.gz")["events.json"]
+    assert len(told.splitlines()) == len(parts) + 1
+    assert [secret for secret in SECRETS if secret in told] == []
+    assert '"advice":"dns_tunnels"' in told
 
 
 def call(*args: object) -> Result:

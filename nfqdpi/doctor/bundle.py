@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 from time import time
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -67,7 +68,8 @@ def write(config: Config, path: Path) -> list[str]:
 def secrets(config: Config) -> Iterator[str]:
     """The words of a configuration, and of this machine, that are nobody else's business."""
     host = socket.gethostname()
-    yield from (host, host.partition(".")[0])
+    yield from (host, host.partition(".")[0], config.control.owner, config.control.group, config.service.user)
+    yield urlsplit(config.events.syslog).hostname or ""
     for tables in (config.rule, config.group, config.list, config.schedule):
         yield from (one.name for one in tables)
     for rule in config.rule:
@@ -106,12 +108,12 @@ def _settings(_: Config) -> str:
 
 
 def _events(config: Config, scrub: Scrubber) -> str:
-    """The last events; of a URL, which may hold anything, nothing."""
+    """The last events; of a URL and the like, which may hold anything, nothing."""
     if not config.events.file:
         return "there is no event file\n"
     try:
         found = Reader(lambda _: True).last([Saved(path) for path in siblings(Path(config.events.file))], _EVENTS)
-    except (OSError, EOFError) as error:
+    except OSError as error:
         return f"not gathered: {error}\n"
     lines = [read.line for read in found]
     for line in lines:
@@ -122,15 +124,19 @@ def _events(config: Config, scrub: Scrubber) -> str:
 
 def hide(event: Event, scrub: Scrubber) -> None:
     """Take out of an event what the scrubber cannot tell from a word: names without a dot, rules that are no more."""
-    if event.tls:
-        event.tls.sni = scrub.stand_in("name", event.tls.sni) if event.tls.sni else ""
-    if event.http:
-        event.http.hostname = scrub.stand_in("name", event.http.hostname) if event.http.hostname else ""
-        event.http.url = ""
+    for kind, part, fields in (("name", event.tls, ("sni",)), ("name", event.quic, ("sni",)),
+                               ("name", event.http, ("hostname",)), ("name", event.dns, ("rrname",)),
+                               ("name", event.app, ("name",)), ("name", event, ("dns_name", "sni_mismatch")),
+                               ("word", event.verdict, ("rule", "list"))):
+        for field in fields:
+            if secret := getattr(part, field, None):
+                setattr(part, field, scrub.stand_in(kind, secret))
     event.other_names = tuple(scrub.stand_in("name", name) for name in event.other_names)
-    verdict = event.verdict
-    verdict.rule = scrub.stand_in("word", verdict.rule) if verdict.rule else verdict.rule
-    verdict.list = scrub.stand_in("word", verdict.list) if verdict.list else verdict.list
+    event.advice = event.advice.partition(":")[0]  # the plugin; why may name anybody
+    if event.http:
+        event.http.url = ""
+    if event.app:
+        event.app.attributes = {}
 
 
 _PARTS: dict[str, Part] = {

@@ -16,8 +16,9 @@ _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.?\w)")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f]*:)"
                    r"(?:[0-9A-Fa-f:]+:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]+)(?![\w:])")
 _NAME = re.compile(r"(?<![\w.-])(?:[\w-]+\.)+(?:[^\W\d_]{2,}|xn--[\w-]+)\.?(?![\w.-])")
-# What looks like a name and is a file, an interpreter or a setting of ours. Anything else that looks like one, goes.
-_FILES = frozenset(("toml", "json", "sock", "sqlite", "gz", "so", "log", "conf", "rules", "py"))
+# What looks like a name and is a file or a setting of ours. Anything else that looks like one, goes: .py and .so are
+# countries, too.
+_FILES = frozenset(("toml", "json", "sock", "sqlite", "gz", "log", "conf", "rules"))
 
 
 class Scrubber:
