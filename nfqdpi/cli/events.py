@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nfqdpi.events.reader import Read, Reader
 
 _VERDICTS = ("inspect", "accelerate", "block")
+_STDIN = Path("-")
 
 
 @click.command("events")
@@ -44,12 +45,12 @@ def command(  # noqa: PLR0913  one for each option
     from nfqdpi.events import reader
     from nfqdpi.events.filter import wanted
 
-    if follow and len(files) > 1:
-        fail(Exit.USAGE, "-f follows one file")
+    if follow and (len(files) > 1 or files == (_STDIN,)):
+        fail(Exit.USAGE, "-f follows one file, and no pipe")
     if not files and not config.events.file:
         fail(Exit.USAGE, "[events] file is switched off: name a FILE")
     try:
-        after = moment(since, datetime.now()) if since else None
+        after = moment(since, datetime.now()) if since is not None else None
     except ValueError as error:
         fail(Exit.USAGE, str(error))
     reading = reader.Reader(wanted(accepts, after))
@@ -62,18 +63,18 @@ def command(  # noqa: PLR0913  one for each option
                 sys.stdout.flush()
     except PermissionError as error:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
-    except EOFError as error:
-        fail(Exit.DEGRADED, str(error))
     except KeyboardInterrupt:
         pass
     if reading.foreign:
         click.echo(f"nfqdpi: {reading.foreign} lines are no events", err=True)
+    if reading.damaged:
+        fail(Exit.DEGRADED, *reading.damaged)
 
 
 def _sources(paths: Iterable[Path]) -> list[Iterable[bytes]]:
-    from nfqdpi.events.reader import Saved
+    from nfqdpi.events.reader import Saved, unpacked
 
-    return [sys.stdin.buffer if str(path) == "-" else Saved(path) for path in paths]
+    return [Saved(path) if path != _STDIN else unpacked(open(0, "rb", closefd=False)) for path in paths]
 
 
 def _past(reading: Reader, sources: list[Iterable[bytes]], last: int | None) -> Iterable[Read]:

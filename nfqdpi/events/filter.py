@@ -57,12 +57,16 @@ class Filter:
 
 
 def wanted(accepts: Filter | None, since: datetime | None) -> Callable[[Line], bool]:
-    """True of events that the filter accepts, and are not older. Where no filter asks for verdicts, of notices too."""
+    """True of events that the filter accepts, and are not older. Where no filter asks for verdicts, of notices too.
+    It raises ValueError of a time or an address that is none."""
 
     def test(line: Line) -> bool:
-        if since is not None and datetime.fromisoformat(line.timestamp) < since:
-            return False
-        return accepts is None or (isinstance(line, Event) and accepts(subject(line)))
+        try:
+            if since is not None and datetime.fromisoformat(line.timestamp).astimezone() < since:
+                return False
+            return accepts is None or (isinstance(line, Event) and accepts(subject(line)))
+        except (OSError, OverflowError) as error:
+            raise ValueError(str(error)) from error
 
     return test
 

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,25 +31,29 @@ class Read(NamedTuple):
     line: Line
 
 
+class Damaged(Exception):  # noqa: N818  a state of the file, not of the program
+    """A packed file that cannot be unpacked to its end."""
+
+
 class Reader:
-    """Picks the events that are wanted out of files. ``foreign`` counts the lines that are no events of ours."""
+    """Picks the events that are wanted out of files. ``foreign`` counts the lines that are no events of ours;
+    ``damaged`` are the files that end before their end, a sentence each: the others are read all the same."""
 
     def __init__(self, wanted: Callable[[Line], bool]) -> None:
         self.foreign = 0
+        self.damaged: list[str] = []
         self._wanted = wanted
         self._decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
     def all(self, files: Iterable[Iterable[bytes]]) -> Iterator[Read]:
         """Of files one after the other."""
         for file in files:
-            for text in file:
-                try:
-                    line = self._decoder.decode(text)
-                except msgspec.DecodeError:
-                    self.foreign += bool(text.strip())
-                else:
-                    if self._wanted(line):
+            try:
+                for text in file:
+                    if line := self._picked(text):
                         yield Read(text, line)
+            except Damaged as damage:
+                self.damaged.append(str(damage))
 
     def last(self, files: Sequence[Iterable[bytes]], most: int) -> list[Read]:
         """The last ``most``, of files in the order of their age; older ones are read only if need be."""
@@ -59,23 +64,34 @@ class Reader:
                 break
         return found
 
+    def _picked(self, text: bytes) -> Line | None:
+        try:
+            line = self._decoder.decode(text)
+            return line if self._wanted(line) else None
+        except (msgspec.DecodeError, ValueError):  # the second: of a time or an address that is none
+            self.foreign += bool(text.strip())
+            return None
+
 
 class Saved:
-    """The lines of a file, read when they are asked for. Iterating raises OSError, and EOFError of half a gzip file."""
+    """The lines of a file, read when they are asked for. Iterating raises OSError and Damaged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __iter__(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
-            yield from _unpacked(file)
+            yield from unpacked(file)
 
 
 def siblings(path: Path, since: datetime | None = None) -> list[Path]:
     """The files that this one was rotated to, whoever did it (eve.json.1, eve.json-20261122.gz), the oldest first, and
-    itself. Without those whose last event is older than ``since``."""
+    itself. Without those whose last event is older than ``since``, and those that are only being packed."""
     ages = []
-    for other in path.parent.glob(f"{path.name}[.-]*"):
+    others = set(path.parent.glob(f"{path.name}[.-]*"))
+    for other in others:
+        if other.suffix == ".gz" and other.with_suffix("") in others:
+            continue
         number = _NUMBER.search(other.name)  # tells what was written in the same tick of the clock
         with suppress(FileNotFoundError):
             ages.append((other.stat().st_mtime, -int(number[1]) if number else 0, other))
@@ -102,7 +118,7 @@ def growing(file: BufferedReader, path: Path) -> Iterator[bytes]:
                 *rotated, file = newer
                 for older in rotated:
                     with older:
-                        yield from _unpacked(older)
+                        yield from unpacked(older)
             else:
                 if os.fstat(file.fileno()).st_size < file.tell():
                     file.seek(0)
@@ -119,7 +135,8 @@ def _newer(file: BufferedReader, path: Path) -> list[BufferedReader]:
     newer: list[BufferedReader] = []
     for other in reversed(found):
         facts = os.fstat(other.fileno())
-        if os.path.samestat(facts, ours) or facts.st_mtime < ours.st_mtime:
+        # Whoever packs a file keeps its time: this one may have been packed since it was renamed.
+        if os.path.samestat(facts, ours) or (facts.st_mtime, not _packed(other)) <= (ours.st_mtime, False):
             break
         newer.insert(0, other)
     for other in found[: len(found) - len(newer)]:
@@ -143,9 +160,17 @@ def _opened(path: Path) -> list[BufferedReader]:
     return []
 
 
-def _unpacked(file: BufferedReader) -> Iterator[bytes]:
-    if file.peek(len(_GZIP)).startswith(_GZIP):
-        with gzip.open(file) as unpacked:
-            yield from unpacked
-    else:
+def unpacked(file: BufferedReader) -> Iterator[bytes]:
+    """The lines of a file that may be packed. Raises Damaged."""
+    if not _packed(file):
         yield from file
+        return
+    try:
+        with gzip.open(file) as lines:
+            yield from lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise Damaged(f"{file.name}: damaged, the rest of it is missing here: {error}") from error
+
+
+def _packed(file: BufferedReader) -> bool:
+    return file.peek(len(_GZIP)).startswith(_GZIP)

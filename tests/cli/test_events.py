@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def test_files_that_are_named(config: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "nfqdpi", "events", "-"], input=line("stdin.example"),
                           capture_output=True, check=False)
     assert b"stdin.example" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "nfqdpi", "events", "-"], input=packed.read_bytes(),
+                          capture_output=True, check=False)
+    assert b"old.example" in done.stdout
+
+
+@pytest.mark.parametrize("damage", [
+    lambda packed: packed[:-12], lambda packed: packed[:40] + b"\0\xff\0\xff" + packed[44:],
+    lambda packed: packed[:-8] + b"\0" * 8,
+])
+def test_a_damaged_file(config: Path, damage: Callable[[bytes], bytes]) -> None:
+    """It is named, what is left of it is shown, and so are all others."""
+    packed = config.parent / "eve.json.1.gz"
+    packed.write_bytes(damage(packed.read_bytes()))
+    result = call("-c", config)
+    assert (result.exit_code, "b.example" in result.stdout) == (5, True)
+    assert f"{packed}: damaged" in result.stderr
 
 
 def test_what_is_no_event_is_told(config: Path) -> None:
@@ -83,12 +100,27 @@ def test_what_is_no_event_is_told(config: Path) -> None:
     assert call("-c", config, config.parent / "other").stderr == "nfqdpi: 2 lines are no events\n"
 
 
+@pytest.mark.parametrize(("change", "options"), [
+    ({"timestamp": "yesterday"}, ["--since", "1d"]), ({"timestamp": "0001-01-01"}, ["--since", "1d"]),
+    ({"src_ip": "none"}, ["--client", "10.0.0.1"]),
+])
+def test_what_only_looks_like_an_event(config: Path, change: dict[str, str], options: list[str]) -> None:
+    """A time or an address that is none is another program's, where it is looked at."""
+    other = config.parent / "other"
+    other.write_text(json.dumps(json.loads(line("odd.example")) | change) + "\n" + line("good.example").decode())
+    result = call("-c", config, other, *options)
+    assert (result.exit_code, result.stderr) == (0, "nfqdpi: 1 lines are no events\n")
+    assert "good.example" in result.stdout
+
+
 @pytest.mark.parametrize(("options", "code", "says"), [
     (["--since", "soon"], 2, "'soon' is no time"),
     (["--client", "me"], 2, "'me' is no address"),
     (["--not", "verdict=maybe"], 2, "expected one of inspect, accelerate, block"),
     (["--not", "colour=red"], 2, "none of verdict, client, name, reason, rule"),
+    (["--since", ""], 2, "'' is no time"),
     (["-f", "one", "two"], 2, "-f follows one file"),
+    (["-f", "-"], 2, "no pipe"),
     (["none.json"], 5, "none.json: No such file or directory"),
 ])
 def test_what_cannot_be_meant(config: Path, options: list[str], code: int, says: str) -> None:

@@ -39,6 +39,15 @@ def test_files_of_before(tmp_path: Path) -> None:
     assert siblings(path, datetime.now() - timedelta(days=1)) == [path]
 
 
+def test_a_file_that_is_being_packed(tmp_path: Path) -> None:
+    """It is read once: while its packed copy grows beside it, that is left alone."""
+    path = tmp_path / "eve.json"
+    (tmp_path / "eve.json-20261120").write_bytes(line("1"))
+    (tmp_path / "eve.json-20261120.gz").write_bytes(gzip.compress(line("1"))[:-12])
+    path.write_bytes(line("2"))
+    assert names(reader().all(map(Saved, siblings(path)))) == ["1", "2"]
+
+
 def test_the_last_ones(tmp_path: Path) -> None:
     """Of several files, in their order; those that are not needed are not even opened."""
     (tmp_path / "1").write_bytes(b"".join(line(f"1-{n}") for n in range(5)))
@@ -74,6 +83,20 @@ def test_following_through_rotation(tmp_path: Path) -> None:
     writing.start()
     assert names([next(following) for _ in range(3000)]) == [str(number) for number in range(3000)]
     writing.join()
+
+
+def test_following_a_file_that_is_packed(tmp_path: Path) -> None:
+    """What has been read of it does not come again, whoever renames and packs it at once."""
+    path, packed = tmp_path / "eve.json", tmp_path / "eve.json-20261122.gz"
+    path.write_bytes(line("1"))
+    following = reader().all([growing(path.open("rb"), path)])
+    assert names([next(following)]) == ["1"]
+    facts = path.stat()
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    os.utime(packed, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    path.write_bytes(line("2"))
+    assert names([next(following)]) == ["2"]
 
 
 def test_following_a_file_that_is_emptied_or_replaced(tmp_path: Path) -> None:
