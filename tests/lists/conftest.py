@@ -1,9 +1,10 @@
-"""A server and a store for each test."""
+"""A server, a store and a place to be killed in for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,3 +21,10 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder that is on no disk: who is killed there is seldom found waiting for one."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -114,8 +114,9 @@ def test_a_mapped_file_may_be_removed(state: Path) -> None:
     assert index.lists_of("a.example") == 1
 
 
-def test_killed_at_any_moment(state: Path) -> None:
+def test_killed_at_any_moment(memory: Path) -> None:
     """What is there under a key is whole, and what was left lying about goes with the next."""
+    state = memory / "state"
     fetch(state, "ads", "".join(f"0.0.0.0 {n}.example\n" for n in range(2000)))
     chance = random.Random(1)  # noqa: S311  no secret
     for n in range(40):

@@ -189,29 +189,29 @@ def update_for_ever(path: Path, state: Path, told: Connection) -> None:
     """A version after the other, each of another size; the number of each that is stored is told."""
     source = DomainList(name="ads", path=str(path), format="domains", least=0)
     for n in count():
-        path.write_text("".join(f"v{n}.name{i}.example\n" for i in range(2000 + n % 7 * 500)))
+        path.write_text("".join(f"v{n}.name{i}.example\n" for i in range(500 + n % 7 * 100)))
         assert not renew(source, Store(str(state))).problem
         told.send(n)
 
 
-def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+def test_a_kill_leaves_the_old_or_the_new(memory: Path) -> None:
     """A process that updates a list over and over is killed at 200 random moments: each time there is one version,
     whole, the one that it had told of last or the next, and the next process goes on from there."""
     chance = random.Random(4)  # noqa: S311  moments, not secrets
     fork = get_context("fork")
     for _ in range(200):
         hear, tell = fork.Pipe(duplex=False)
-        updater = fork.Process(target=update_for_ever, args=(tmp_path / "ads.txt", tmp_path / "state", tell))
+        updater = fork.Process(target=update_for_ever, args=(memory / "ads.txt", memory / "state", tell))
         updater.start()
         tell.close()
         last = hear.recv()
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(chance.uniform(0, 0.01))
         updater.kill()
         updater.join()
         with suppress(EOFError):
             while True:
                 last = hear.recv()
-        stored = Store(str(tmp_path / "state")).load("ads")
+        stored = Store(str(memory / "state")).load("ads")
         assert stored is not None
         versions = {line.split(b".")[0] for line in stored.text.splitlines()}
         assert versions in ({b"v%d" % last}, {b"v%d" % (last + 1)})
