@@ -28,7 +28,6 @@ from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 
 if TYPE_CHECKING:
-    from nfqdpi.policy.overrides import Override
     from nfqdpi.state import State
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -159,8 +158,7 @@ def _change(config: Config, action: Literal["allow", "block"], name: str | None,
     until = None if seconds is None else now + seconds
     with state_of(config) as state:
         change = state.add(Override(0, action, pattern, *whose, now, until))
-    click.echo(f"{change.id}: {action} {pattern or 'everything'} for {for_whom(change)}, "
-               f"{'until ' + moment(until) if until else 'until it is taken back'}")
+    click.echo(f"{change.id}: {action} {pattern or 'everything'} for {for_whom(*whose)}, {until_when(until)}")
     _tell(config)
 
 
@@ -229,9 +227,14 @@ def state_of(config: Config) -> Iterator[State]:
         fail(Exit.DEGRADED, str(error))
 
 
-def for_whom(change: Override) -> str:
+def for_whom(client: str | None, group: str | None) -> str:
     """A client, a group, or everybody."""
-    return change.client or (f"group {change.group}" if change.group else "everybody")
+    return client or (f"group {group}" if group else "everybody")
+
+
+def until_when(until: float | None) -> str:
+    """When a change by hand ends."""
+    return "until it is taken back" if until is None else f"until {moment(until)}"
 
 
 def moment(seconds: float | None) -> str:

@@ -40,7 +40,7 @@ def ls(config: Config, *, as_json: bool) -> None:
         return
     table(("id", "action", "what", "for", "made", "ends"),
           [(change.id, change.action, change.pattern or "everything",
-            for_whom(change) + (f" (nobody: {why})" if why else ""), moment(change.made),
+            for_whom(change.client, change.group) + (f" (nobody: {why})" if why else ""), moment(change.made),
             moment(change.until)) for change, why in rows])
 
 

@@ -22,6 +22,7 @@ def command(config: Config, *, as_json: bool) -> None:
 
     Example: nfqdpi status --json
     """
+    from nfqdpi.cli.by_hand import for_whom, until_when
     from nfqdpi.kernel.firewall import CHECK
     from nfqdpi.kernel.privileges import missing
 
@@ -40,6 +41,9 @@ def command(config: Config, *, as_json: bool) -> None:
         for limit in status["limits"]:
             click.echo(f"limit {printable(limit['rule'])!r}: {duration(limit['used_s'])} of "
                        f"{duration(limit['limit_s'])} used today")
+        for change in status["by_hand"]:
+            click.echo(f"by hand: {change['action']} everything for "
+                       f"{printable(for_whom(change['client'], change['group']))}, {until_when(change['until'])}")
         for problem in problems:
             click.echo(f"! {printable(problem)}")
     sys.exit(Exit.DEGRADED if problems else Exit.OK)

@@ -88,6 +88,12 @@ class Governor:
         return [{"rule": rule.name, "used_s": round(used), "limit_s": float(limit)}
                 for rule, limit, used in self._clock.used(self.policy)]
 
+    @property
+    def sweeping(self) -> list[dict[str, Any]]:
+        """For the control socket: the changes by hand that are about every name, such as a pause."""
+        return [{"action": change.action, "client": change.client, "group": change.group, "until": change.until}
+                for change in self.makings.overrides if change.pattern is None]
+
     async def start(self) -> None:
         """Make the first policy; nobody has it yet. Without what cannot be read it is better than none. Raises
         PolicyError."""

@@ -215,6 +215,7 @@ class Supervisor:
             "mode": self._config.inspect.mode,
             "rules": self._guard is not None,
             "limits": self._governor.limits,
+            "by_hand": self._governor.sweeping,
             "troubles": self._events.troubles,
             "degraded": [*self._pool.troubles, *self._governor.troubles, *self._metrics.troubles,
                          *self._volume.troubles, *(self._guard.troubles if self._guard else ())],

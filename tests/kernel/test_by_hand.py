@@ -48,13 +48,14 @@ def test_block_and_allow_at_once(lab: Lab, gateway: Gateway, origin: Origin) -> 
 
 
 def test_a_pause_ends_by_itself_and_survives_a_restart(lab: Lab, gateway: Gateway, origin: Origin) -> None:
-    """While it lasts everything passes; when it ends, what it had let pass is cut."""
+    """While it lasts everything passes, and ``status`` says so; when it ends, what it had let pass is cut."""
     earlier = gateway(config(lab))
     began = time.time()
     ask(lab, earlier, "pause", "--for", "8s")
     assert visit(lab, "blocked.example") == "ok"
+    assert "by hand: allow everything for everybody, until 20" in ask(lab, earlier, "status")
     assert earlier.stop() == 0
-    gateway(config(lab))
+    later = gateway(config(lab))
     with Visitor(lab.client, 4, timeout=10) as visitor:
         assert visitor.ask("blocked.example") == "ok"
         assert time.time() - began < 8, "the machine is too slow for this test"
@@ -62,6 +63,7 @@ def test_a_pause_ends_by_itself_and_survives_a_restart(lab: Lab, gateway: Gatewa
         assert time.time() - began > 8
         assert visitor.ask("blocked.example") == "reset"
     assert visit(lab, "blocked.example") == "reset"
+    assert "by hand" not in ask(lab, later, "status")
 
 
 def zone_with_a_full_minute_at(moment: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tzinfo:
