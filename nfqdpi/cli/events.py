@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, time, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 
 from nfqdpi.cli.common import AS_ROOT, Exit, config_option, fail, json_option, printable
 from nfqdpi.cli.filters import filter_options
+from nfqdpi.cli.terminal import busy
 
 if TYPE_CHECKING:
     from nfqdpi.config import Config
@@ -57,7 +59,7 @@ def command(  # noqa: PLR0913  one for each option
     paths = list(files) or reader.siblings(Path(config.events.file), after)
     show = _show_json if as_json else _show
     try:
-        for read in _followed(reading, paths, last, after) if follow else _past(reading, _sources(paths), last):
+        for read in _followed(reading, paths, last, after) if follow else _past(reading, paths, last):
             show(read)
             if follow:
                 sys.stdout.flush()
@@ -77,8 +79,15 @@ def _sources(paths: Iterable[Path]) -> list[Iterable[bytes]]:
     return [Saved(path) if path != _STDIN else unpacked(open(0, "rb", closefd=False)) for path in paths]
 
 
-def _past(reading: Reader, sources: list[Iterable[bytes]], last: int | None) -> Iterable[Read]:
-    return reading.all(sources) if last is None else reading.last(sources, last)
+def _past(reading: Reader, paths: Iterable[Path], last: int | None) -> Iterable[Read]:
+    with busy("reading"):  # files may be large, and the first that is wanted at their end
+        found = _picked(reading, _sources(paths), last)
+        first = next(found, None)
+    return chain([first] if first else [], found)
+
+
+def _picked(reading: Reader, sources: list[Iterable[bytes]], last: int | None) -> Iterator[Read]:
+    return reading.all(sources) if last is None else iter(reading.last(sources, last))
 
 
 def _followed(reading: Reader, paths: list[Path], last: int | None, after: datetime | None) -> Iterator[Read]:
@@ -90,7 +99,7 @@ def _followed(reading: Reader, paths: list[Path], last: int | None, after: datet
     if last is None and after is None:
         file.seek(0, os.SEEK_END)
     else:
-        yield from _past(reading, [*_sources(older), whole(file)], last)
+        yield from _picked(reading, [*_sources(older), whole(file)], last)
     yield from reading.all([growing(file, live)])
 
 

@@ -12,6 +12,7 @@ import click
 from msgspec import Struct
 
 from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option, kernel_errors, need, table
+from nfqdpi.cli.terminal import busy
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import conntrack
 from nfqdpi.kernel.ctnetlink import Entry, Tuple
@@ -40,7 +41,9 @@ class Filter(Struct, frozen=True):
 
     def dump(self, field: MarkField) -> list[Entry]:
         """The entries that match; verdict and family are filtered by the kernel."""
-        return [entry for entry in conntrack.dump(field, self.verdict, self.family) if self._matches_tuple(entry.orig)]
+        with busy("reading conntrack"):
+            return [entry for entry in conntrack.dump(field, self.verdict, self.family)
+                    if self._matches_tuple(entry.orig)]
 
     def dump_marked(self, field: MarkField) -> list[Entry]:
         """As ``dump``, without entries that carry no verdict, unless these are asked for."""
@@ -128,7 +131,7 @@ def set_(config: Config, verdict_name: str, which: Filter, *, everything: bool, 
     if dry_run:
         click.echo(f"{len(entries)} would be set")
         return
-    with Netlink() as kernel:
+    with Netlink() as kernel, busy("setting marks"):
         count = conntrack.Conntrack(kernel).set_marks(entries, config.field, Verdict[verdict_name.upper()])
     click.echo(f"{count} set")
 
@@ -146,7 +149,7 @@ def clear(config: Config, which: Filter, *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"{len(entries)} would be cleared")
         return
-    with Netlink() as kernel:
+    with Netlink() as kernel, busy("clearing marks"):
         count = conntrack.Conntrack(kernel).set_marks(entries, config.field, Verdict.UNSEEN)
     click.echo(f"{count} cleared")
 
@@ -164,7 +167,7 @@ def flush(config: Config, which: Filter, *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"{len(entries)} would be flushed")
         return
-    with Netlink() as kernel:
+    with Netlink() as kernel, busy("flushing"):
         count = conntrack.Conntrack(kernel).delete_each(entries)
     click.echo(f"{count} flushed")
 

@@ -12,11 +12,13 @@ import sys
 import termios
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from time import sleep
 
 import pytest
 
 from nfqdpi.cli import terminal
+from tests.events.samples import line
 
 ESCAPE = "\x1b["
 CONFIG = """
@@ -114,3 +116,21 @@ def test_what_takes_long(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     told = capsys.readouterr().err
     assert told.startswith("\rslow ... 1 s")
     assert told.endswith(f"\r{'':{len('slow ... 1 s')}}\r")
+
+
+def test_files_that_take_long(config: Path, tmp_path: Path) -> None:
+    """Whoever waits for the first event that is wanted is told that files are read; not with the events themselves."""
+    pipe = tmp_path / "slow"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb") as file:
+            sleep(1.5)
+            file.write(line("late.example"))
+
+    writing = Thread(target=write)
+    writing.start()
+    told = shown("events", pipe, "-c", config)
+    writing.join()
+    assert told.startswith("\rreading ... 1 s")
+    assert "late.example" in told.splitlines()[-1]
