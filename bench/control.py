@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,28 +19,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from bench.ground import Ground, stop
-from bench.reload import PROBE_PORT, Probe
+from bench.ground import Ground
+from bench.probe import Probe, compare, daemon, even_load
 from nfqdpi.daemon.ask import ask
-from nfqdpi.lab.namespace import LabError
 
-_CONFIG = """
-[queue]
-workers = 1
-ports = [80, {probe}]
-[inspect]
-mode = "fast"
-[state]
-directory = "{state}/state"
-[[rule]]
-name = "watch"
-action = "inspect"
-domains = ["probe.example"]
-[events]
-file = "{state}/eve.json"
-[control]
-socket = "{state}/control.sock"
-"""
 _AT_A_TIME = 32
 _FLOWS = 10**7  # more than there is time for
 _ASK = 0.1  # s between two askings for status
@@ -61,30 +42,19 @@ def main() -> None:
         _attack(asked.attack, asked.malformed, asked.half_open)
         return
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.rate} flows/s")
-    with Ground() as ground:
-        config, path = ground.state / "nfqdpi.toml", ground.state / "control.sock"
-        config.write_text(_CONFIG.format(state=ground.state, probe=PROBE_PORT))
-        running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", config], log="nfqdpi")
+    with Ground() as ground, daemon(ground):
+        path = ground.state / "control.sock"
         probe = Probe(ground)
         attack: list[str | Path] = [sys.executable, "-m", "bench.control", "--attack", path,
                                     "--half-open", str(asked.half_open),
                                     "--malformed", str(asked.malformed // asked.rounds)]
         quiet: list[float] = []
         attacked: list[float] = []
-        with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(ground.load, ground.request("http"), _FLOWS, "-r", asked.rate, timeout=10**6)
-            time.sleep(2)
-            try:
-                for _ in range(asked.rounds):
-                    took = _round(probe, path, attack, attacked)
-                    _round(probe, path, ["sleep", str(took)], quiet)
-            finally:
-                for pid in ground.client.pids():
-                    os.kill(pid, signal.SIGTERM)
-            with suppress(subprocess.SubprocessError, LabError):  # it did not come to its end
-                loading.result()
-        _tell(quiet, attacked)
-        stop(running)
+        with even_load(ground, _FLOWS, asked.rate):
+            for _ in range(asked.rounds):
+                took = _round(probe, path, attack, attacked)
+                _round(probe, path, ["sleep", str(took)], quiet)
+        compare(quiet, attacked, cause="the attack")
 
 
 def _round(probe: Probe, path: Path, command: list[str | Path], delays: list[float]) -> float:
@@ -102,13 +72,6 @@ def _round(probe: Probe, path: Path, command: list[str | Path], delays: list[flo
     delays += probe.take()
     print(f"{Path(command[0]).name:8} {took:.1f} s; status took {slowest * 1000:.1f} ms at most")
     return took
-
-
-def _tell(quiet: list[float], attacked: list[float]) -> None:
-    for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        without, having = (sorted(delays)[int(len(delays) * share)] * 1e6 for delays in (quiet, attacked))
-        print(f"{name}: {without:.0f} us without, {having:.0f} us with the attack: ratio {having / without:.3f}")
-    print(f"{len(quiet)} and {len(attacked)} segments")
 
 
 def _attack(path: str, malformed: int, half_open: int) -> None:

@@ -10,77 +10,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from struct import Struct
 
-from bench.ground import SERVERS, Ground, stop
+from bench.ground import Ground
+from bench.probe import Probe, daemon
 from nfqdpi.config import load
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.lists.compile import compile_lists
 
-_EACH = 0.001  # s between two segments of the probe
-_STAMP = Struct("=d")
 _SWAPS = 50
-PROBE_PORT = 8080
-_CONFIG = """
-[queue]
-workers = 1
-ports = [80, {probe}]
-[inspect]
-mode = "fast"
-[state]
-directory = "{state}/state"
+_LISTED = """
 [[list]]
 name = "names"
 path = "{state}/names.txt"
 [[rule]]
-name = "watch"
-action = "inspect"
-domains = ["probe.example"]
-[[rule]]
 name = "listed"
 action = "block"
 lists = ["names"]
-[events]
-file = "{state}/eve.json"
-[control]
-socket = "{state}/control.sock"
 """
-
-
-class Probe:
-    """Segments with the time at which they were sent, from the client to a server."""
-
-    def __init__(self, ground: Ground) -> None:
-        self.delays: list[float] = []  # s
-        with ground.server.entered(), socket.create_server((SERVERS[0], PROBE_PORT)) as listener:
-            with ground.client.entered():
-                self._near = socket.create_connection((SERVERS[0], PROBE_PORT))
-            self._far, _ = listener.accept()
-        self._near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        head = b"POST / HTTP/1.1\r\nHost: probe.example\r\nContent-Length: 1000000000\r\n\r\n"
-        self._near.sendall(head)
-        self._far.recv(len(head), socket.MSG_WAITALL)
-        threading.Thread(target=self._hear, daemon=True).start()
-        threading.Thread(target=self._send, daemon=True).start()
-
-    def take(self) -> list[float]:
-        taken, self.delays = self.delays, []
-        return taken
-
-    def _send(self) -> None:
-        while True:
-            self._near.sendall(_STAMP.pack(time.monotonic()))
-            time.sleep(_EACH)
-
-    def _hear(self) -> None:
-        while stamp := self._far.recv(_STAMP.size, socket.MSG_WAITALL):
-            self.delays.append(time.monotonic() - _STAMP.unpack(stamp)[0])
 
 
 def main() -> None:
@@ -92,20 +42,21 @@ def main() -> None:
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.names} names")
     with Ground() as ground:
         (ground.state / "names.txt").write_text("".join(f"n{n}.d{n % 1000}.example\n" for n in range(asked.names)))
-        config = ground.state / "nfqdpi.toml"
-        config.write_text(_CONFIG.format(state=ground.state, probe=PROBE_PORT))
-        running = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", config], log="nfqdpi")
-        _nfqdpi(ground, config, "lists", "update")
-        _nfqdpi(ground, config, "reload")
-        _tell_swaps(config)
-        before = _status(ground, config)
-        probe = Probe(ground)
-        for title, reloads in (("without reloads", 0), ("with reloads", asked.reloads)):
-            _tell(title, *_under_load(ground, config, asked.connections, probe, reloads))
-        swaps = json.loads(_nfqdpi(ground, config, "stats", "--json"))["queues"]["0"]["swap_us"]
-        print(f"the longest that the worker took for a swap: {swaps / 1000:.2f} ms")
-        print("workers replaced:", 0 if _status(ground, config) == before else "some")
-        stop(running)
+        with daemon(ground, _LISTED.format(state=ground.state)) as config:
+            _measure(ground, config, asked)
+
+
+def _measure(ground: Ground, config: Path, asked: argparse.Namespace) -> None:
+    _nfqdpi(ground, config, "lists", "update")
+    _nfqdpi(ground, config, "reload")
+    _tell_swaps(config)
+    before = _status(ground, config)
+    probe = Probe(ground)
+    for title, reloads in (("without reloads", 0), ("with reloads", asked.reloads)):
+        _tell(title, *_under_load(ground, config, asked.connections, probe, reloads))
+    swaps = json.loads(_nfqdpi(ground, config, "stats", "--json"))["queues"]["0"]["swap_us"]
+    print(f"the longest that the worker took for a swap: {swaps / 1000:.2f} ms")
+    print("workers replaced:", 0 if _status(ground, config) == before else "some")
 
 
 def _under_load(ground: Ground, config: Path, flows: int, probe: Probe, reloads: int) -> tuple[list[float], str]:

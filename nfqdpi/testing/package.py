@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from nfqdpi.plugins import GROUP, PluginError
 
@@ -28,11 +27,7 @@ def as_installed(folder: Path) -> Iterator[None]:
         raise PluginError(f'{folder / "pyproject.toml"}: no [project.entry-points."{GROUP}"]: {error}') from error
     before = list(sys.path)
     with TemporaryDirectory(prefix="nfqdpi-") as place:
-        about = Path(place, f"{name.replace('-', '_')}-0.dist-info")
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {_version(project)}\n")
-        (about / "entry_points.txt").write_text(
-            f"[{GROUP}]\n" + "".join(f"{name} = {value}\n" for name, value in offered.items()))
+        distribution(Path(place), name, offered, str(project.get("version", "0")))
         sys.path[:0] = [place, str(folder.absolute() / "src"), str(folder.absolute())]
         try:
             yield
@@ -40,5 +35,10 @@ def as_installed(folder: Path) -> Iterator[None]:
             sys.path[:] = before
 
 
-def _version(project: dict[str, Any]) -> str:
-    return str(project.get("version", "0"))
+def distribution(place: Path, name: str, offered: Mapping[str, str], version: str = "1") -> None:
+    """What says that a package is installed in ``place``, and which plugins it offers: "module:object", by name."""
+    about = place / f"{name.replace('-', '_')}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (about / "entry_points.txt").write_text(
+        f"[{GROUP}]\n" + "".join(f"{name} = {value}\n" for name, value in offered.items()))

@@ -13,6 +13,7 @@ import pytest
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
+from nfqdpi.testing.package import distribution
 from tests.kernel.daily import Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.resolver import Resolver
@@ -57,10 +58,7 @@ observer = Observer("bad", "1", begin)
 def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed plugin that does whatever it is told."""
     (tmp_path / "bad.py").write_text(_BAD)
-    about = tmp_path / "bad-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[nfqdpi.classifiers]\nbad = bad:observer\n")
+    distribution(tmp_path, "bad", {"bad": "bad:observer"})
     monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}:{tmp_path}")
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import SERVER, Lab
+from nfqdpi.testing.package import distribution
 from tests.kernel.daily import Gateway, ask, config, nfqdpi
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_supervision import Load, supervisor, visit, wait_until, workers
@@ -160,10 +161,8 @@ classifier = Classifier("hello", "hello", "1", 100, classify, ports={ports})
 def test_a_plugin_is_replaced(lab: Lab, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reload takes another version of a plugin, whose port the rules then queue; a flow that the old one has begun to
     read is read to its end by it. One that does not load leaves everything as it was."""
-    module, info = tmp_path / "hello.py", tmp_path / "hello-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hello\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nhello = hello:classifier\n")
+    distribution(tmp_path, "hello", {"hello": "hello:classifier"})
+    module = tmp_path / "hello.py"
     module.write_text(_BANNER.format(end="old", ports="(2000,)"))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")

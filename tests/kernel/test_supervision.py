@@ -19,6 +19,7 @@ import pytest
 from nfqdpi.daemon import breaker
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
+from nfqdpi.testing.package import distribution
 from tests.kernel.daily import Gateway, ask, config, nfqdpi
 from tests.kernel.origin import Origin, Visitor
 
@@ -156,10 +157,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
             "import os, socket, time\nfrom nfqdpi.core.classifier import Classifier, NO_MATCH\n"
             f"def classify(prefix):\n{body}\n    return NO_MATCH\n"
             "classifier = Classifier('bad', 'bad', '1', 4096, classify)\n")
-        info = tmp_path / "bad-1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
-        (info / "entry_points.txt").write_text("[nfqdpi.classifiers]\nbad = bad:classifier\n")
+        distribution(tmp_path, "bad", {"bad": "bad:classifier"})
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
 
     return install
