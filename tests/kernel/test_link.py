@@ -10,7 +10,8 @@ from contextlib import suppress
 import pytest
 
 from nfqdpi.lab.link import Trouble
-from nfqdpi.lab.network import SERVER, Family, Lab
+from nfqdpi.lab.network import Family, Lab
+from tests.kernel.datagrams import both_ends
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 SENT = 4000
@@ -19,27 +20,20 @@ BURST = 50  # within what the queues on the way hold
 
 def received(trouble: Trouble, family: Family, *, wan: bool = False) -> list[int]:
     """The numbers of the datagrams that come through, in the order in which they come."""
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
     links = (None, trouble) if wan else (trouble, None)
-    with Lab(f"nfqdpi-lab-test{os.getpid()}", lan=links[0], wan=links[1]) as lab:
-        with lab.server.entered():
-            server = socket.socket(kind, socket.SOCK_DGRAM)
-        with lab.client.entered():
-            client = socket.socket(kind, socket.SOCK_DGRAM)
-        with server, client:
-            server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SENT * 1024)
-            server.bind(("", 5000))
-            client.connect((SERVER[family], 5000))
-            server.settimeout(0.2)
-            heard: list[int] = []
-            for number in range(SENT):
-                client.send(number.to_bytes(4))
-                if number % BURST == BURST - 1:
-                    time.sleep(0.002)
-            with suppress(TimeoutError):
-                while True:
-                    heard.append(int.from_bytes(server.recv(4)))
-            return heard
+    with Lab(f"nfqdpi-lab-test{os.getpid()}", lan=links[0], wan=links[1]) as lab, \
+            both_ends(lab, 5000, family) as (client, server):
+        server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SENT * 1024)
+        server.settimeout(0.2)
+        heard: list[int] = []
+        for number in range(SENT):
+            client.send(number.to_bytes(4))
+            if number % BURST == BURST - 1:
+                time.sleep(0.002)
+        with suppress(TimeoutError):
+            while True:
+                heard.append(int.from_bytes(server.recv(4)))
+        return heard
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -16,6 +16,7 @@ from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.kernel import conntrack, firewall, queues
 from nfqdpi.kernel.ruleset import Family, RuleSet
 from nfqdpi.lab.network import CLIENT, SERVER, Lab
+from tests.kernel.datagrams import both_ends
 from tests.kernel.listener import Listener
 from tests.kernel.namespaces import BACK_ENDS, PROGRAM, back_end_path, hits
 from tests.kernel.origin import Origin, Visitor
@@ -237,16 +238,7 @@ def test_bypass_decides_what_happens_without_a_listener(lab: Lab, origin: Origin
 @pytest.mark.parametrize("family", FAMILIES)
 def test_quic_is_turned_away(lab: Lab, family: Family) -> None:
     """UDP 443 gets port unreachable at once; it passes where the rules leave QUIC alone."""
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with lab.server.entered():
-        server = socket.socket(kind, socket.SOCK_DGRAM)
-    with lab.client.entered():
-        client = socket.socket(kind, socket.SOCK_DGRAM)
-    with server, client:
-        server.bind((SERVER[family], 443))
-        for side in (server, client):
-            side.settimeout(2)
-        client.connect((SERVER[family], 443))
+    with both_ends(lab, 443, family) as (client, server):
         install(lab, RuleSet())
         client.send(b"initial")
         with pytest.raises(ConnectionRefusedError):

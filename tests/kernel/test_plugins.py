@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family, Lab
 from tests.kernel.daily import FAMILIES, Gateway, ask, config
+from tests.kernel.datagrams import both_ends
 from tests.kernel.test_supervision import wait_until
 from tests.plugins.test_wireguard import INITIATION
 from tests.test_docs import ROOT, tutorial
@@ -82,16 +82,7 @@ def test_ssh_blocked(lab: Lab, gateway: Gateway, dropbear: Path, family: Family)
 def test_wireguard(lab: Lab, gateway: Gateway, family: Family, action: str) -> None:
     """A handshake as a client sends it (the kernel need not have WireGuard) reaches the server, or is refused."""
     running = gateway(config(lab) + RULE.format(name="wireguard", action=action))
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with lab.server.entered():
-        server = socket.socket(kind, socket.SOCK_DGRAM)
-    with lab.client.entered():
-        client = socket.socket(kind, socket.SOCK_DGRAM)
-    with server, client:
-        server.bind((SERVER[family], 51820))
-        client.connect((SERVER[family], 51820))
-        client.settimeout(5)
-        server.settimeout(5)
+    with both_ends(lab, 51820, family) as (client, server):
         client.send(INITIATION)
         if action == "block":
             with pytest.raises(ConnectionRefusedError):
@@ -111,15 +102,7 @@ def test_the_server_spoke_first(lab: Lab, gateway: Gateway, family: Family) -> N
     """Whichever end conntrack takes for the client, what goes to the plugin's port is judged: a late datagram of the
     server's makes it the one that began, once the flow is forgotten."""
     gateway(config(lab) + RULE.format(name="wireguard", action="block"))
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with lab.server.entered():
-        server = socket.socket(kind, socket.SOCK_DGRAM)
-    with lab.client.entered():
-        client = socket.socket(kind, socket.SOCK_DGRAM)
-    with server, client:
-        server.bind((SERVER[family], 51820))
-        client.connect((SERVER[family], 51820))
-        client.settimeout(5)
+    with both_ends(lab, 51820, family) as (client, server):
         server.sendto(b"late", client.getsockname()[:2])
         assert client.recv(4) == b"late"
         client.send(INITIATION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,10 +10,11 @@ from contextlib import suppress
 import pytest
 
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.lab.network import SERVER, Lab
+from nfqdpi.lab.network import Lab
 from nfqdpi.lab.web import WebServer
 from nfqdpi.testing import dns_query
 from tests.kernel.daily import FAMILIES, Gateway, ask, config
+from tests.kernel.datagrams import both_ends
 from tests.kernel.http3 import Http3Client, Http3Origin
 from tests.kernel.test_quic import mark
 from tests.kernel.test_reload import MORE, reload
@@ -85,14 +85,7 @@ def test_a_time_limit(lab: Lab, gateway: Gateway, http3: Http3Origin) -> None:
 def test_who_asks_for_a_blocked_name_is_not_cut(lab: Lab, gateway: Gateway) -> None:
     """A flow of DNS goes on after a change of the policy, whatever it has asked for before."""
     running = gateway(config(lab) + DNS)
-    with lab.server.entered():
-        resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with lab.client.entered():
-        stub = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with resolver, stub:
-        resolver.bind((SERVER[4], 53))
-        stub.connect((SERVER[4], 53))
-        resolver.settimeout(5)
+    with both_ends(lab, 53) as (stub, resolver):
         for name in ("allowed.example", "blocked.example", "other.example"):
             with suppress(ConnectionRefusedError):
                 stub.send(dns_query(name))
