@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ import msgspec
 from nfqdpi.core.observer import Ended, Observer, Remark, Seen, Watch
 from nfqdpi.daemon.channel import LONGEST
 from nfqdpi.daemon.record import Decided, Row
+from nfqdpi.daemon.turns import limit_memory
 from nfqdpi.kernel.privileges import drop
 from nfqdpi.policy.suffixes import registrable
 
@@ -56,8 +56,7 @@ class Observation:
     def run(self) -> None:
         """Until the channel ends. Whatever an observer does, it is not root who does it."""
         drop()
-        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.RLIM_INFINITY))
+        limit_memory(_MEMORY)
         self._channel.settimeout(_TURN)
         self._beat()
         while True:

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import resource
 import select
-import signal
 import socket
 from mmap import mmap
-from pathlib import Path
 from time import monotonic, sleep, time
 from types import FrameType
 
-import msgspec
-
 from nfqdpi import assemble, plugins
-from nfqdpi.core.decision import Action, Decision, Judgement, Outcome
+from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
-from nfqdpi.core.plugin import Overrun
 from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.breaker import Breaker
 from nfqdpi.daemon.channel import Kind, PluginNews
 from nfqdpi.daemon.counters import VERDICTS, Counters
-from nfqdpi.daemon.events import event
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.plugin_files import PluginFiles
-from nfqdpi.daemon.record import row
+from nfqdpi.daemon.telling import Telling
+from nfqdpi.daemon.turns import Turns, limit_memory
 from nfqdpi.kernel.answer import Answerer
 from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
-from nfqdpi.policy.model import Policy
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next
-_TICK = 0.05  # s; a plugin has at least so long for a packet, and at most twice
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
-_BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
-_PACKETS, _BYTES, _DROPPED, _RESETS, _EVENTS_LOST = (
-    Counters.index(name) for name in ("packets", "bytes", "dropped", "resets", "events_lost")
-)
+_PACKETS, _BYTES, _DROPPED, _RESETS = (Counters.index(name) for name in ("packets", "bytes", "dropped", "resets"))
 _VERDICTS = {verdict: Counters.index(name) for verdict, name in zip(Verdict, VERDICTS, strict=True)}
 _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
@@ -60,28 +49,21 @@ class Worker:
         config = makings.config
         self._makings = makings
         self._policy = makings.policy(time())
-        self._unlogged = _unlogged(self._policy)
+        self._telling = Telling(config, self._policy, counters, channel)
         self._counters = counters
         self._cells = counters.cells
         self._channel = channel
-        self._field = config.field
-        self._noted = 0  # verdicts that are not told yet
-        self._rows, self._lines = bytearray(), bytearray()  # of them
-        self._verdicts = config.events.verdicts
         self._counted: dict[str, int] = {}  # what of the queue's and engine's counts is on the page
         self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
-        self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
         self._left_out: list[str] = []  # the plugins that the supervisor knows to be
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
-        self._packer, self._encoder = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
         self._answerer = Answerer()
         self._resetter = Resetter()
         self._known = KnownTable(names)
         self._engine = assemble.engine(config, self._policy, self._known, units=units)
         self._breaker = Breaker(plugins.readers(config.plugin))
         self._plugin_files = files
-        self._looked, self._began = 0, 0.0  # the packet that a plugin had when the clock ticked, and since when
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
         deadline = monotonic() + patience
@@ -97,14 +79,16 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
-        self._limit(self._makings.config.service.worker_memory)
+        Turns(self._running, lambda: self._queue.packets).start()
+        if memory := self._makings.config.service.worker_memory:
+            limit_memory(2 * memory)  # beyond what the supervisor lets us have: a plugin that takes more at once
         self._channel.send(Kind.READY())
         poll = select.poll()
         if not self._deaf:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
         while not self._over:
-            ready = poll.poll(1000 * (_GATHER if self._noted else _TURN))
+            ready = poll.poll(1000 * (_GATHER if self._telling.noted else _TURN))
             if not self._deaf:
                 self._queue.serve()
             now = monotonic()
@@ -120,13 +104,13 @@ class Worker:
         self._policy.set_time(time(), self._makings.spent)
         self._counters.add_latencies(self._latencies)
         self._latencies.clear()
-        self._flush()
+        self._telling.flush()
         self._hear()
         if self._breaker.rested(now):
             self._use()
         if self._breaker.faults or self._left_out != self._breaker.left_out:
             news = PluginNews(self._breaker.faults, self._breaker.words, self._breaker.left_out)
-            if self._send(news.message()):
+            if self._telling.send(news.message()):
                 self._breaker.faults, self._left_out = {}, news.left_out
         streams, datagrams = self._engine.flows, self._engine.datagrams.flows
         self._counters["flows"] = len(streams) + len(datagrams)
@@ -152,43 +136,26 @@ class Worker:
         before = self._makings
         number, self._makings = heard
         self._policy = self._makings.policy(time())
-        self._unlogged = _unlogged(self._policy)
+        self._telling.govern(self._policy)
         self._engine.govern(self._policy, self._makings.config.exceptions)
         if self._plugin_files.refresh() or self._makings.config.plugin != before.config.plugin:
             self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
             self._use()
         self._counters["swap_us"] = max(self._counters["swap_us"], round((monotonic() - began) * 1e6))
-        self._owed = talk.governed(number)
-        self._flush()
+        self._telling.owe(talk.governed(number))
 
     def _use(self) -> None:
         """From the next flow on, the plugins read that are not left out."""
         self._engine.use(self._breaker.in_use, lacking=bool(self._breaker.left_out))
 
+    def _running(self, frame: FrameType | None) -> str:
+        """The plugin whose code this is, of those that we have by now."""
+        return self._breaker.running(frame)
+
     def _failed(self, error: BaseException) -> None:
         """Judging a packet has raised."""
         if self._breaker.fault(error, monotonic()):
             self._use()
-
-    def _limit(self, memory: int) -> None:
-        """Have the clock tick, for plugins that take too long, and memory end somewhere, for those that take too much:
-        beyond twice what the supervisor lets a worker have."""
-        signal.signal(signal.SIGALRM, self._tick)
-        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
-        if memory:
-            used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_DATA, (used + 2 * memory, resource.RLIM_INFINITY))
-
-    def _tick(self, _: int, frame: FrameType | None) -> None:
-        """A plugin that has kept a packet for a tick is interrupted. Time in which others had the CPU is not its own.
-        """
-        if not self._breaker.running(frame):
-            return
-        had = monotonic() - waited_for_cpu()
-        if self._queue.packets != self._looked:
-            self._looked, self._began = self._queue.packets, had
-        elif had - self._began > _TICK / 2:
-            raise Overrun(f"more than {_TICK * 1000:.0f} ms for a packet")
 
     def _judged(self, decision: Decision) -> None:
         """Before the verdict: count it, so that the event is missed should we not come to tell it."""
@@ -214,59 +181,4 @@ class Worker:
                 # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
                 # resets who waits for it, so that no half of a request stays alive there.
                 cells[_RESETS] += self._resetter.reset(data)
-            self._note(judgement, decision.verdict)
-
-    def _note(self, judgement: Judgement, state: Verdict) -> None:
-        """Keep, until it is time to tell, what the record has of a verdict, and its line where one is wanted."""
-        told = event(judgement, self._field.value(state), monotonic())
-        self._rows += self._packer.encode(row(judgement, told, state))
-        self._noted += 1
-        if self._logged(judgement.outcome):
-            self._lines += self._encoder.encode(told) + b"\n"
-        if len(self._rows) + len(self._lines) > _BATCH_BYTES:
-            self._flush()
-
-    def _logged(self, outcome: Outcome) -> bool:
-        """True of what the event file is to have."""
-        if outcome.rule in self._unlogged:
-            return False
-        match self._verdicts:
-            case "all":
-                return True
-            case "blocked":
-                return outcome.verdict.blocks
-            case "none":
-                return False
-
-    def _flush(self) -> None:
-        """Tell the supervisor what there is to tell: the events before the policy that is newer than they."""
-        if self._noted:
-            # A verdict is never delayed for an event.
-            if not self._send(talk.decided(self._noted, self._rows, self._lines)):
-                self._cells[_EVENTS_LOST] += self._noted
-            self._rows.clear()
-            self._lines.clear()
-            self._noted = 0
-        if self._owed and self._send(self._owed):
-            self._owed = b""
-
-    def _send(self, message: bytes) -> bool:
-        """False where the supervisor does not keep up."""
-        try:
-            self._channel.send(message, socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
-
-
-def waited_for_cpu() -> float:
-    """Seconds that this process has waited for a CPU in its life (Documentation/scheduler/sched-stats.rst)."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError):
-        return 0.0  # a kernel without CONFIG_SCHED_INFO
-
-
-def _unlogged(policy: Policy) -> frozenset[str | None]:
-    """The rules whose verdicts are kept out of the event file."""
-    return frozenset(rule.name for rule in policy.rules if not rule.log)
+            self._telling.note(judgement, decision.verdict)
