@@ -41,7 +41,7 @@ def command(config: Config, *, as_json: bool) -> None:
         for limit in status["limits"]:
             click.echo(f"limit {printable(limit['rule'])!r}: {duration(limit['used_s'])} of "
                        f"{duration(limit['limit_s'])} used today")
-        for change in status["by_hand"]:
+        for change in status.get("by_hand", ()):  # not told by an older daemon
             click.echo(f"by hand: {change['action']} everything for "
                        f"{printable(for_whom(change['client'], change['group']))}, {until_when(change['until'])}")
         for problem in problems:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from nfqdpi.config.model import Config
 from nfqdpi.doctor import interfaces, netfilter, offloads, settings, upkeep
 from nfqdpi.doctor.finding import Finding, Level
+from nfqdpi.kernel import firewall
 from nfqdpi.kernel.firewall import FirewallError
 from nfqdpi.kernel.privileges import Capability, missing
 from nfqdpi.plugins import PluginError
@@ -28,7 +29,14 @@ def examine(config: Config) -> Iterator[Finding]:
                       "sudo nfqdpi doctor; the daemon itself needs CAP_NET_ADMIN and CAP_NET_RAW")
     else:
         yield Finding("privileges", Level.OK, "CAP_NET_ADMIN and CAP_NET_RAW are there")
+    programs = firewall.absent()
+    if programs:
+        yield Finding("programs", Level.FAIL, f"no {', no '.join(programs)} on PATH: rules can be neither "
+                      "installed nor looked at",
+                      "apt install iptables; where it is there already: PATH=$PATH:/usr/sbin nfqdpi doctor")
     for check in (*(() if lacking else _CHECKS), *upkeep.CHECKS):
+        if programs and check in netfilter.BY_IPTABLES | offloads.BY_IPTABLES:
+            continue
         try:
             yield from check(config)
         except (OSError, FirewallError, PluginError) as error:

@@ -166,4 +166,5 @@ def _glue(_: Config) -> Iterator[Finding]:
     yield Finding("GLUE_CT", Level.OK, f"NETFILTER_NETLINK_GLUE_CT {there}; verdicts reach conntrack without it")
 
 
+BY_IPTABLES = frozenset((_parts, _rules, _queue_rules, _marks))
 CHECKS = (_parts, _modules, _rules, _queues, _queue_rules, _marks, _conntrack, _table, _accounting, _glue)

@@ -94,6 +94,7 @@ def _fast_paths(_: Config) -> Iterator[Finding]:
     yield from found or [Finding("fast paths", Level.OK, "no vendor's forwarding engine that is known here")]
 
 
+BY_IPTABLES = frozenset((_targets,))
 CHECKS = (_flowtables, _targets, _cards, _fast_paths)
 
 

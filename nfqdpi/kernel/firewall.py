@@ -43,6 +43,12 @@ def families() -> tuple[Family, ...]:
     return (4, 6) if Path("/proc/net/if_inet6").exists() else (4,)
 
 
+def absent() -> list[str]:
+    """The programs without which rules can be neither installed nor looked at, as far as they are not on PATH."""
+    return [name for family in families() for part in ("restore", "save")
+            if not shutil.which(name := f"{_PROGRAM[family]}-{part}")]
+
+
 def install(ruleset: RuleSet) -> None:
     """Put the rules in place of any older ones of ours, the jumps first in FORWARD.
 
@@ -128,6 +134,8 @@ def rehearse(text: str, family: Family) -> Tables:
     Words differ between versions and back ends (``--syn``, ``-j REJECT``), so what is installed can be compared with
     nothing but the same tools' own words. Needs CAP_SYS_ADMIN.
     """
+    if lacking := absent():
+        raise FirewallError(f"{lacking[0]} is not on PATH")
     name = _PROGRAM[family]
     script = f"{name}-restore --noflush -w {_LOCK_WAIT} && {name}-save"
     return parse(_run(["unshare", "--net", "sh", "-c", script], text))

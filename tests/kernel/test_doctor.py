@@ -105,6 +105,19 @@ def test_a_conntrack_table_that_is_nearly_full(namespace: Namespace, config: Pat
         assert ("nf_conntrack_max" in finding.remedy) == (level is not Level.OK)
 
 
+def test_without_iptables(namespace: Namespace, config: Path, tmp_path: Path) -> None:
+    """What is missing is named, not a kernel blamed; and nothing is said of rules that nobody has seen."""
+    nfqdpi = ["env", f"PATH={tmp_path}", *NFQDPI]
+    done = namespace.run([*nfqdpi, "doctor", "--json", "-c", config], check=False)
+    findings = {finding["name"]: finding for finding in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 5
+    assert "no iptables-restore" in findings["programs"]["meaning"]
+    assert "apt install iptables" in findings["programs"]["remedy"]
+    assert not {"NFQUEUE", "rules", "mark bits", "queue numbers", "FLOWOFFLOAD"} & set(findings)
+    done = namespace.run([*nfqdpi, "rules", "check", "-c", config], check=False)
+    assert (done.returncode, done.stderr) == (1, "nfqdpi: iptables-restore is not on PATH\n")
+
+
 def test_without_privileges(namespace: Namespace, config: Path) -> None:
     """What needs none is looked at all the same: clock, disk, lists, daemon."""
     done = namespace.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", *NFQDPI, "doctor", "--json", "-c",
