@@ -281,29 +281,51 @@ class Engine:
             outcome = self.judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)
             if self.judge.advisers:
                 found, outcome = self.judge.advised(found, outcome, flow.client, flow.key.dst)
-        if found.flaw and not (found.names and outcome.verdict.blocks):
-            # What is cut off in front may look broken; only a whole stream can be held to its rules.
-            reason = Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
+        if (reason := self._against(flow, found, outcome)) is not None:
             return self._except(flow, reason, flow.key, now, found)
-        if not outcome.verdict.blocks and (suspicion := self.judge.suspicion(found)) is not None:
-            return self._except(flow, suspicion, flow.key, now, found)
         watch_on = (self.strict or found.asks) and (found.confirm is not None or found.then is not None)
-        if outcome.verdict is Verdict.ACCELERATE and self.strict and flow.opening_seen and not watch_on:
-            return self._on_any_reply(flow, outcome, found, found, now)
-        if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and not watch_on):
+        if outcome.verdict.blocks:
             return self._decide(flow, outcome, found, now)
+        if not watch_on:
+            return self._unproved(flow, outcome, found, now)
         # Where the answer cannot be told from an earlier one, a unit that would leave its protocol leads nowhere.
-        awaits = watch_on and found.confirm is not None and (flow.answer_begins or not found.hold)
+        awaits = found.confirm is not None and (flow.answer_begins or not found.hold)
         if awaits and flow.ahead_of_reply(found):
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
         told = (_judgement(flow, outcome, found, now),)
         if awaits:
             flow.await_reply(found, outcome.verdict, self.judge.policy.revision)
         else:
-            # E12: the next request on the same connection may name another host. So it is where the rule says
-            # inspect, whatever the protocol: the client's packets keep coming to the queue.
-            flow.next_unit(found, found.then if watch_on else None, now)
+            # E12: the next request on the same connection may name another host.
+            flow.next_unit(found, found.then, now)
             flow.answers_read = False
+        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+
+    def _against(self, flow: Flow, found: Classification, outcome: Outcome) -> Reason | None:
+        """Why a unit is not to be believed."""
+        if found.flaw and not (found.names and outcome.verdict.blocks):
+            # What is cut off in front may look broken; only a whole stream can be held to its rules.
+            return Reason.MALFORMED if flow.opening_seen or found.names else Reason.MIDSTREAM
+        if outcome.verdict.blocks:
+            return None
+        if self.strict and flow.contested and found.then is not None and flow.key.dport in self._readers_on:
+            return Reason.MALFORMED  # the port is a plugin's own: what that may know is not let go as another's
+        return self.judge.suspicion(found)
+
+    def _unproved(self, flow: Flow, outcome: Outcome, found: Classification, now: float) -> Decision:
+        """A unit of a protocol that nobody reads on, and nobody knows how a server answers."""
+        if self.strict and flow.opening_seen:
+            if flow.rivals and flow.claim is None:
+                flow.claim, flow.readers = found, flow.rivals  # first all others say what they take it for
+                return _READING
+            if flow.rivals or outcome.verdict is Verdict.ACCELERATE:
+                return self._on_any_reply(flow, outcome, found, found, now)
+        if outcome.verdict is Verdict.ACCELERATE:
+            return self._decide(flow, outcome, found, now)
+        # So it is where the rule says inspect: the client's packets keep coming to the queue.
+        told = (_judgement(flow, outcome, found, now),)
+        flow.next_unit(found, None, now)
+        flow.answers_read = False
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
     def _on_any_reply(self, flow: Flow, outcome: Outcome, found: Classification | None, unit: Classification,
@@ -311,11 +333,15 @@ class Engine:
         """E6: accelerate (or watch), but not on the client's word alone. Any reply that acknowledges what has come will
         do, where nobody knows how a server answers; what passes until then is recorded (E2)."""
         told = (_judgement(flow, outcome, found, now),)
+        flow.doubted = bool(flow.rivals)
+        flow.readers = flow.rivals or self._readers  # only what somebody reads is recorded, asked or not
         flow.await_reply(replace(unit, length=len(flow.stream.head)), outcome.verdict, self.judge.policy.revision)
         return Decision(flow.verdict, Action.MARK, outcome.reason, told)
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
-        doubting, flow.readers = flow.readers, ()
+        flow.rivals, flow.readers, flow.contested = flow.readers, (), False
+        if flow.claim is not None:
+            return self._judge(flow, flow.claim, now)
         if self.strict and not flow.opening_seen:
             return self._except(flow, Reason.MIDSTREAM, flow.key, now)
         if self._lacking:
@@ -323,9 +349,7 @@ class Engine:
         named = self.judge.named(Classification(""), flow.client, flow.key.dst, now)
         found = named if named.names else None
         outcome = self.judge.ask(named.names, Reason.UNKNOWN_PROTOCOL, flow.client)
-        if self.strict and (outcome.verdict is Verdict.ACCELERATE or (doubting and not outcome.verdict.blocks)):
-            flow.doubted = bool(doubting)
-            flow.readers = doubting or self._readers  # only what somebody reads is recorded, asked or not
+        if self.strict and (outcome.verdict is Verdict.ACCELERATE or (flow.rivals and not outcome.verdict.blocks)):
             return self._on_any_reply(flow, outcome, found, named, now)
         return self._decide(flow, outcome, found, now)
 

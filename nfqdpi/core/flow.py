@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
@@ -27,13 +28,15 @@ class Flow:
 
     ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's reply
     to the unit ``awaiting`` is outstanding (``server``: its first bytes), and final once decided; ``confirmed`` is what
-    it becomes when the server takes the unit; ``doubted``: it counts as unknown, but is read on until then. ``since``:
-    when the unit being read began, in ``now``'s seconds; None between units.
+    it becomes when the server takes the unit; ``doubted``: it is judged, but readers who may know better read on until
+    then. ``rivals``: when one reader knows the unit, the others that do not say never (``contested``: they know it too,
+    or hope to). ``claim``: what the first one knew, while the others are asked. ``since``: when the unit being read
+    began, in ``now``'s seconds; None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "client", "confirmed", "crosses",
-                 "doubted", "end", "key", "packets", "readers", "reason", "revision", "rival_base", "seen", "server",
-                 "server_base", "since", "stream", "verdict", "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "claim", "client", "confirmed", "contested",
+                 "crosses", "doubted", "end", "key", "packets", "readers", "reason", "revision", "rival_base", "rivals",
+                 "seen", "server", "server_base", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -52,6 +55,9 @@ class Flow:
         self.reason = Reason.NEED_MORE
         self.confirmed = Verdict.ACCELERATE
         self.doubted = False
+        self.rivals: tuple[Classify, ...] = ()
+        self.contested = False
+        self.claim: Classification | None = None
         self.awaiting: Classification | None = None
         self.revision: object = None  # of the policy that has allowed the unit
         self.server: StreamBuffer | None = None
@@ -110,29 +116,31 @@ class Flow:
 
     def classify(self) -> Answer:
         """What the readers that are left say of the unit's bytes; those that say never are asked no more."""
-        pending = []
-        glimpse = None
-        hopes = False
-        for read in self.readers:
-            answer = read(self.stream.head)
-            if isinstance(answer, Glimpse):
-                hopes |= bool(answer.protocol)
-                glimpse = answer if glimpse is None or not glimpse.protocol or answer.names else glimpse
-                pending.append(answer.then or read)
-            elif answer is NEED_MORE:
-                hopes = True
-                pending.append(read)
-            elif answer is not NO_MATCH:
-                return answer
-        self.readers = tuple(pending)
-        if glimpse is not None and (glimpse.protocol or not hopes):
-            return glimpse
-        return NEED_MORE if pending else NO_MATCH
+        head = self.stream.head
+        asked = [(read, answer) for read in self.readers if (answer := read(head)) is not NO_MATCH]
+        known = [(read, answer) for read, answer in asked if isinstance(answer, Classification | Step)]
+        if known:
+            # First what nobody reads on from: what others read on from is not lost by it.
+            first, found = min(known, key=lambda one: one[1].then is not None)
+            rivals = [(read, answer) for read, answer in asked if read is not first]
+            self.rivals = tuple(read for read, _ in rivals)
+            self.contested = any(not _unlikely(answer) for _, answer in rivals)
+            return found
+        self.readers = tuple((isinstance(answer, Glimpse) and answer.then) or read for read, answer in asked)
+        glimpses = [answer for _, answer in asked if isinstance(answer, Glimpse)]
+        likely = [glimpse for glimpse in glimpses if glimpse.protocol]
+        if len(likely) > 1:
+            return replace(likely[0], names=tuple(name for glimpse in likely for name in glimpse.names))
+        if likely:
+            return likely[0]
+        if len(glimpses) < len(asked):
+            return NEED_MORE
+        return glimpses[0] if glimpses else NO_MATCH
 
     def next_unit(self, unit: Classification | Step, then: Classify | None, now: float) -> None:
         """The unit is judged; ``then`` reads what follows it. None: nobody does."""
         self.stream.advance(unit.length, unit.skip)
-        self.readers = (then,) if then is not None else ()
+        self.readers, self.rivals, self.contested, self.claim = (then,) if then is not None else (), (), False, None
         if then is None:
             self.stream.clear()  # watched, not read: what passes from here on is not recorded
         self.since = now if self.stream.head else None
@@ -228,3 +236,7 @@ class Flow:
         """The stream offset from which nothing may pass before the server's reply; None: all may."""
         unit = self.awaiting
         return self.stream.start + unit.length + unit.skip if unit is not None and unit.hold else None
+
+
+def _unlikely(answer: Answer) -> bool:
+    return isinstance(answer, Glimpse) and not answer.protocol

@@ -11,7 +11,7 @@ from typing import Literal
 from nfqdpi.lab.network import SERVER, Family
 from tests.builders import request
 from tests.evasion.stream import RawStream
-from tests.evasion.witness import PLAIN, RETRY, STANDARD, SWAPPED
+from tests.evasion.witness import OTHER_PORT, PLAIN, RETRY, STANDARD, SWAPPED
 
 BLOCKED, ALLOWED, DECOY = "blocked.example", "allowed.example", "another.example"  # of one length
 
@@ -29,11 +29,14 @@ class Server(StrEnum):
     STANDARD = "python's http"
     PLAIN = "plain"
     PLAIN_ON_443 = "plain on 443"
+    STANDARD_ELSEWHERE = f"python's http on {OTHER_PORT}"
+    TLS_ELSEWHERE = f"tls on {OTHER_PORT}"
 
 
 WHERE = {
     Server.HTTP: (SERVER, 80), Server.TLS: (SERVER, 443), Server.RETRY: (RETRY, 443),
     Server.HTTP_ON_443: (SWAPPED, 443), Server.TLS_ON_80: (SWAPPED, 80),
+    Server.STANDARD_ELSEWHERE: (STANDARD, OTHER_PORT), Server.TLS_ELSEWHERE: (SERVER, OTHER_PORT),
     Server.STANDARD: (STANDARD, 80), Server.PLAIN: (PLAIN, 80), Server.PLAIN_ON_443: (PLAIN, 443),
 }
 

@@ -29,15 +29,15 @@ _LONG = (
 @click.argument("text", default="")
 @click.option("--long", is_flag=True, help="In other settings of the gateway too.")
 def main(text: str, long: bool) -> None:
-    """Play every row that has TEXT in it, or all, QUIC's and the floods, and print what came of it.
+    """Play every row that has TEXT in it, or all, QUIC's, the plugins' and the floods, and print what came of it.
 
     Exit: 0 all is as it must be, 1 something is not.
     """
     chosen = [case for case in CASES if text in str(case)]
     wrong = sum([_play(chosen, setting) for setting in (_LONG if long else _LONG[:1])])
     if not text:
-        click.secho("QUIC, and what the gateway can be made to hold", bold=True)
-        tests = [Path(__file__).with_name(f"test_{name}.py") for name in ("quic", "resources")]
+        click.secho("QUIC, plugins, and what the gateway can be made to hold", bold=True)
+        tests = [Path(__file__).with_name(f"test_{name}.py") for name in ("quic", "decoys", "resources")]
         wrong += subprocess.run([sys.executable, "-m", "pytest", "-sv", "--no-header", *tests], check=False).returncode
     sys.exit(1 if wrong else 0)
 

@@ -24,6 +24,7 @@ from nfqdpi.lab.network import SERVER, Family
 SWAPPED: dict[Family, str] = {4: "198.51.100.3", 6: "2001:db8:2::3"}  # TLS on port 80, HTTP on 443
 STANDARD: dict[Family, str] = {4: "198.51.100.6", 6: "2001:db8:2::6"}  # Python's own HTTP server
 PLAIN: dict[Family, str] = {4: "198.51.100.4", 6: "2001:db8:2::4"}  # the plain application on both
+OTHER_PORT = 7000  # TLS at the server's own address, Python's own HTTP server at its; queued where a plugin reads it
 RETRY: dict[Family, str] = {4: "198.51.100.5", 6: "2001:db8:2::5"}  # HelloRetryRequest on port 443
 _PREFIX: dict[Family, int] = {4: 24, 6: 64}
 
@@ -83,7 +84,8 @@ class Witnesses:
         retry.set_ecdh_curve("secp384r1")  # no client sends a share for this group first
         for addresses, port, serve in ((SERVER, 443, self._over(usual)), (SWAPPED, 80, self._over(usual)),
                                        (RETRY, 443, self._over(retry)), (PLAIN, 80, self._plainly),
-                                       (PLAIN, 443, self._plainly), (STANDARD, 80, self._standard)):
+                                       (PLAIN, 443, self._plainly), (STANDARD, 80, self._standard),
+                                       (STANDARD, OTHER_PORT, self._standard), (SERVER, OTHER_PORT, self._over(usual))):
             for family in SERVER:
                 self._listen(server, family, addresses[family], port, serve)
 
