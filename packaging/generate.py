@@ -148,10 +148,11 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _options(ctx: click.Context, head: str) -> Iterator[str]:
-    records = [record for param in ctx.command.get_params(ctx) if (record := param.get_help_record(ctx))]
-    if records:
+    records = (record for param in ctx.command.get_params(ctx) if (record := param.get_help_record(ctx)))
+    told = [(names, text) for names, text in records if text]  # of an argument the description tells
+    if told:
         yield head
-    for names, text in records:
+    for names, text in told:
         yield from (".TP", rf"\fB{_roff(names)}\fR", _roff(text))
 
 

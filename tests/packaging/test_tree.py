@@ -69,6 +69,7 @@ def test_every_command_has_its_man_page(tree: Path) -> None:
         assert ctx.command_path in text
         for param in ctx.command.get_params(ctx):
             assert all(name in text for name in (param.opts if isinstance(param, click.Option) else ())), param
+        assert not re.search(r"\.TP\n.*\n(\n|\.)", text), f"{words}: an item without a word on it"
         for sentence in re.split(r"\s*\n\s*|\x08", ctx.command.help or ""):
             assert sentence.strip() in text
     assert {path.name for path in (tree / "usr/share/man/man1").iterdir()} == pages
