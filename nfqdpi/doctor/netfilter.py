@@ -84,10 +84,10 @@ def _rules(config: Config) -> Iterator[Finding]:
 
 
 def _queues(config: Config) -> Iterator[Finding]:
-    held = queues.queues()
+    held, fed = queues.queues(), firewall.queue_numbers()
     for number in range(config.queue.first, config.queue.first + config.worker_count):
         if number not in held:
-            yield Finding(f"queue {number}", Level.OK, "free")
+            yield _unheard(config, number) if number in fed else Finding(f"queue {number}", Level.OK, "free")
             continue
         owner = held[number].owner
         program = _command(owner) if owner else ""
@@ -97,6 +97,12 @@ def _queues(config: Config) -> Iterator[Finding]:
             yield Finding(f"queue {number}", Level.FAIL, f"belongs to pid {owner or 'unknown'} ({program or 'unseen'})",
                           f"kill {owner}, or [queue] first = another number" if owner else
                           "stop that program, or [queue] first = another number")
+
+
+def _unheard(config: Config, number: int) -> Finding:
+    fate = "passes without being judged" if config.bypass else "is dropped"
+    return Finding(f"queue {number}", Level.FAIL, f"nobody listens, and our rules lead to it: what they queue {fate}",
+                   "systemctl start nfqdpi; to do without it, nfqdpi rules remove")
 
 
 def _command(pid: int) -> str:
@@ -166,5 +172,5 @@ def _glue(_: Config) -> Iterator[Finding]:
     yield Finding("GLUE_CT", Level.OK, f"NETFILTER_NETLINK_GLUE_CT {there}; verdicts reach conntrack without it")
 
 
-BY_IPTABLES = frozenset((_parts, _rules, _queue_rules, _marks))
+BY_IPTABLES = frozenset((_parts, _rules, _queues, _queue_rules, _marks))
 CHECKS = (_parts, _modules, _rules, _queues, _queue_rules, _marks, _conntrack, _table, _accounting, _glue)

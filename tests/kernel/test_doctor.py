@@ -105,6 +105,17 @@ def test_a_conntrack_table_that_is_nearly_full(namespace: Namespace, config: Pat
         assert ("nf_conntrack_max" in finding.remedy) == (level is not Level.OK)
 
 
+@pytest.mark.parametrize(("default", "fate"), [("open", "passes"), ("closed", "is dropped")])
+def test_rules_that_nobody_serves(namespace: Namespace, config: Path, default: str, fate: str) -> None:
+    """A daemon that was killed leaves its rules: what becomes of traffic is told, and how to be rid of them."""
+    config.write_text(f'{config.read_text()}[fail]\ndefault = "{default}"\n')
+    namespace.run([*NFQDPI, "rules", "install", "-c", config])
+    finding = doctor(namespace, config, code=5)["queue 4"]
+    assert finding["level"] == "fail"
+    assert fate in finding["meaning"]
+    assert "nfqdpi rules remove" in finding["remedy"]
+
+
 def test_without_iptables(namespace: Namespace, config: Path, tmp_path: Path) -> None:
     """What is missing is named, not a kernel blamed; and nothing is said of rules that nobody has seen."""
     nfqdpi = ["env", f"PATH={tmp_path}", *NFQDPI]
