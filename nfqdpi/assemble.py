@@ -18,6 +18,7 @@ from nfqdpi.config import model as keys
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.judge import KnownNames
+from nfqdpi.core.plugin import Reader
 from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lists.compile import look
@@ -140,7 +141,7 @@ def time_zone(config: Config) -> tzinfo:
 
 
 def engine(config: Config, by: Policy, known: KnownNames | None = None,
-           readers: Iterable[plugins.Reader] | None = None, units: UnitTable | None = None) -> Engine:
+           readers: Iterable[Reader] | None = None, units: UnitTable | None = None) -> Engine:
     """A new engine with these classifiers, or else with those of the plugins that are enabled, governed ``by`` this
     policy. ``known``: what clients were told by DNS; ``units``: whose they are. Raises plugins.PluginError."""
     inspect = config.inspect

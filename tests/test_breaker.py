@@ -9,6 +9,7 @@ import pytest
 from nfqdpi.core.classifier import NO_MATCH, Classifier, Pending
 from nfqdpi.daemon import breaker
 from nfqdpi.daemon.breaker import Breaker
+from nfqdpi.plugins.checked import AnswerError
 
 
 def classify(_: bytes) -> Pending:
@@ -55,6 +56,27 @@ def test_our_own_are_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "__name__", "nfqdpi.plugins.bad")
     assert not any(watch.fault(error, 0.0) for _ in range(20))
     assert (watch.faults, watch.left_out) == ({"bad": 20}, [])
+
+
+def test_a_wrong_answer(watch: Breaker) -> None:
+    """It is found in our code, and is the fault of whoever gave it."""
+    for plugin in ("bad", "one that is no more"):
+        assert not watch.fault(AnswerError(plugin, "int is no answer"), 0.0)
+    assert (watch.faults, watch.words) == ({"bad": 1}, "AnswerError: int is no answer")
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OddError(), "OddError"),
+    (ValueError("x" * 9999), f"ValueError: {'x' * 488}"), (ValueError("\ud800"), "ValueError: ?"),
+])
+def test_any_words(error: Exception, said: str) -> None:
+    """Whatever an error says, or does when it is asked, it can be told."""
+    assert breaker.words(error) == said
 
 
 def test_now_and_then_is_not_too_often(watch: Breaker) -> None:

@@ -15,7 +15,7 @@ IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "t
 ALLOWED = {
     "core": {"nfqdpi.core"},
     "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.observer", "nfqdpi.core.plugin", "nfqdpi.core.verdict",
-                "nfqdpi.core.wire", "cryptography", "msgspec",
+                "nfqdpi.core.wire", "cryptography", "msgspec", "nfqdpi.plugins.checked",
                 "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",
                 "nfqdpi.plugins.http_answer", "nfqdpi.plugins.http_body", "nfqdpi.plugins.http_line",
                 "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",  # parts of plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_each_is_told_of_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("makes", [
     pytest.param(lambda _: 1 / 0, id="raises"),
+    pytest.param(lambda _: sys.exit("\ud800"), id="wants to end"),
     pytest.param(lambda _: None, id="nothing to go through"),
     pytest.param(lambda _: ["no remark"], id="no remark"),
     pytest.param(lambda _: [Remark("With spaces", "")], id="an odd kind"),

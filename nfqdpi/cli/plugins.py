@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -37,20 +38,12 @@ def ls(config: Config, *, as_json: bool) -> None:
     from nfqdpi import plugins
 
     rows: list[tuple[str, bool, str, str, list[int], str, str]] = []
-    try:
-        for point in plugins.points():
-            one = plugins.load(point)
-            section = config.plugin.get(one.name, {})
-            for reader in (*plugins.make(one, section), *plugins.make_observers(one, section)):
-                if isinstance(reader, Adviser | Observer):
-                    rows.append((one.name, section.get("enabled", one.plugin.enabled), "", "", [], reader.version,
-                                 one.source))
-                    continue
-                kind = "TCP" if isinstance(reader, Classifier) else "UDP"
-                rows.append((one.name, section.get("enabled", one.plugin.enabled), reader.protocol, kind,
-                             list(reader.ports), reader.version, one.source))
-    except plugins.PluginError as error:
-        fail(Exit.DEGRADED, str(error))
+    problems = []
+    for point in plugins.points():
+        try:
+            rows += _rows(point, config)
+        except plugins.PluginError as error:
+            problems.append(str(error))
     heads = ("name", "enabled", "protocol", "over", "ports", "version", "from")
     if as_json:
         for row in rows:
@@ -58,6 +51,23 @@ def ls(config: Config, *, as_json: bool) -> None:
     else:
         table(heads, [(name, "yes" if enabled else "no", protocol, over, ",".join(map(str, ports)), version, source)
                       for name, enabled, protocol, over, ports, version, source in rows])
+    if problems:
+        fail(Exit.DEGRADED, *problems)
+
+
+def _rows(point: EntryPoint, config: Config) -> Iterator[tuple[str, bool, str, str, list[int], str, str]]:
+    """What a plugin offers, a row each. Raises plugins.PluginError."""
+    from nfqdpi import plugins
+
+    one = plugins.load(point)
+    section = config.plugin.get(one.name, {})
+    enabled = section.get("enabled", one.plugin.enabled)
+    for reader in (*plugins.make(one, section), *plugins.make_observers(one, section)):
+        if isinstance(reader, Adviser | Observer):
+            yield one.name, enabled, "", "", [], reader.version, one.source
+            continue
+        kind = "TCP" if isinstance(reader, Classifier) else "UDP"
+        yield one.name, enabled, reader.protocol, kind, list(reader.ports), reader.version, one.source
 
 
 @command.command("info")

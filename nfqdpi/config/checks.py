@@ -55,7 +55,7 @@ def _rules(config: Config, known: dict[str, set[str]], problems: Problems) -> No
 
 
 def _plugins(sections: dict[str, dict[str, Any]], problems: Problems) -> None:
-    """What the plugins say of their sections."""
+    """What the plugins say of their sections. One that cannot be used may be disabled."""
     from nfqdpi import plugins
 
     points = {point.name: point for point in plugins.points()}
@@ -70,7 +70,8 @@ def _plugins(sections: dict[str, dict[str, Any]], problems: Problems) -> None:
         try:
             one = plugins.load(points[name])
         except plugins.PluginError as error:
-            problems.add(path, str(error))
+            if section.get("enabled") is not False:
+                problems.add(path, str(error))
             continue
         before = len(problems.lines)
         if is_struct(one.plugin.settings):
@@ -79,7 +80,8 @@ def _plugins(sections: dict[str, dict[str, Any]], problems: Problems) -> None:
             try:
                 plugins.make(one, section)
             except plugins.PluginError as error:
-                problems.add(path, str(error))
+                if section.get("enabled") is not False:
+                    problems.add(path, str(error))
 
 
 def _names(kind: str, tables: tuple[Any, ...], problems: Problems) -> set[str]:

@@ -33,6 +33,9 @@ class Adviser:
     advise: Callable[[Classification, bytes, bytes], Advice | None]
 
 
+Reader = Classifier | DatagramClassifier | Adviser  # what workers ask
+
+
 class Overrun(BaseException):
     """Raised in a plugin that takes too long. No Exception: a plugin must not take it for one of its own."""
 

@@ -10,11 +10,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nfqdpi.plugins import Reader, modules
+from nfqdpi.core.plugin import Reader
+from nfqdpi.plugins import modules
+from nfqdpi.plugins.checked import AnswerError
 
 MOST = 5  # faults
 WITHIN = 60.0  # s; so many in this time, and a plugin is left out
 REST = 60.0  # s that it is; then it is tried again
+
+_LONGEST = 500  # characters of an error's words
 
 
 class Breaker:
@@ -54,10 +58,12 @@ class Breaker:
             frames.append(trace.tb_frame)
             trace = trace.tb_next
         name = next((owner for frame in reversed(frames) if (owner := self._owner(frame))), "")
-        if not name:
+        if isinstance(error, AnswerError):
+            name = error.plugin
+        if name not in self._recent:  # nobody's, or of one that is no more
             return False
         self.faults[name] = self.faults.get(name, 0) + 1
-        self.words = f"{type(error).__name__}: {error}"
+        self.words = words(error)
         recent = self._recent[name]
         recent.append(now)
         if name in self._ours or len(recent) < MOST or now - recent[0] > WITHIN or name in self._resting:
@@ -76,6 +82,16 @@ class Breaker:
     def _owner(self, frame: FrameType) -> str:
         module = frame.f_globals.get("__name__", "")
         return next((self._modules[part] for part in _upwards(module) if part in self._modules), "")
+
+
+def words(error: BaseException) -> str:
+    """What an error of a plugin's says, in a length that can be told. How it says that is the plugin's, too, and may
+    raise."""
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001  there is an error already
+        said = type(error).__name__
+    return said[:_LONGEST].encode(errors="replace").decode()
 
 
 def _upwards(module: str) -> Iterator[str]:

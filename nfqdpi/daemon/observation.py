@@ -16,6 +16,7 @@ from time import monotonic, time
 import msgspec
 
 from nfqdpi.core.observer import Ended, Observer, Remark, Seen, Watch
+from nfqdpi.daemon.breaker import words
 from nfqdpi.daemon.channel import LONGEST
 from nfqdpi.daemon.record import Decided, Row
 from nfqdpi.daemon.turns import limit_memory
@@ -28,7 +29,7 @@ _TURN = 0.5  # s: the longest from one heartbeat to the next, unless an observer
 _SAVE = 60.0  # s between two writings down of what observers remember
 _REST = 30.0  # s that an observer is left alone when it has raised
 _MOST_REMARKS = 100  # on one thing that it was told
-_LONGEST = 2000  # characters of an error's words; a remark may have twice as many
+_LONGEST = 4000  # characters of a remark
 _KIND = re.compile(r"[a-z_]+")
 _MEMORY = 256 << 20  # bytes that observers may take, all together
 _MODE = 0o640  # which client speaks to whom is not for every user to read
@@ -91,16 +92,15 @@ class Observation:
         for name, watch in list(self._watching.items()):
             try:
                 self._remarks += map(_message, islice(tell(watch), _MOST_REMARKS))
-            except Exception as error:  # noqa: BLE001  whatever it is, it is that observer's
+            except BaseException as error:  # noqa: BLE001  whatever it is, it is that observer's
                 self._fail(name, error)
 
-    def _fail(self, name: str, error: Exception) -> None:
+    def _fail(self, name: str, error: BaseException) -> None:
         self._watching.pop(name, None)
         self._resting[name] = monotonic() + _REST
         self._faults[name] += 1
-        words = (str(error) or type(error).__name__)[:_LONGEST]
         self._remarks.append(_message(Remark(
-            "observer_failed", f"observer {name!r} has failed and is left alone for {_REST:.0f} s: {words}")))
+            "observer_failed", f"observer {name!r} has failed and is left alone for {_REST:.0f} s: {words(error)}")))
 
     def _beat(self) -> None:
         """Show that we are alive and how far we are, tell what was remarked, and begin those anew that have rested."""
@@ -121,7 +121,7 @@ class Observation:
         try:
             self._watching[name] = self._observers[name].begin(file.read_bytes() if file.exists() else b"")
             del self._resting[name]
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             self._fail(name, error)
 
     def _save(self) -> None:
@@ -130,14 +130,14 @@ class Observation:
         for name, watch in list(self._watching.items()):
             try:
                 _write(self._here / name, watch.memory())
-            except Exception as error:  # noqa: BLE001  as above; of a full disk, too
+            except BaseException as error:  # noqa: BLE001  as above; of a full disk, too
                 self._fail(name, error)
 
 
 def _message(remark: Remark) -> bytes:
     """The remark as a message. Raises ValueError where an observer has made something else."""
     kind, message, block = msgspec.msgpack.decode(msgspec.msgpack.encode(remark), type=RemarkRow)  # or what is wrong
-    if not _KIND.fullmatch(kind) or len(message) > 2 * _LONGEST:
+    if not _KIND.fullmatch(kind) or len(message) > _LONGEST:
         raise ValueError(f"a remark of kind {kind[:_LONGEST]!r} with {len(message)} characters")
     # Names come off the wire, and an operator's terminal shows them.
     shown = "".join(letter if letter.isprintable() else "?" for letter in message)

@@ -24,9 +24,13 @@ class Turns:
         self._looked, self._began = 0, 0.0  # the packet that a plugin had when the clock ticked, and since when
 
     def start(self) -> None:
-        """Have it tick, until this process ends."""
+        """Have it tick."""
         signal.signal(signal.SIGALRM, self._tick)
         signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+
+    def stop(self) -> None:
+        """A plugin has other things to do than packets: it is loaded."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _tick(self, _: int, frame: FrameType | None) -> None:
         """A plugin that has kept a packet for a tick is interrupted. Time in which others had the CPU is not its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from mmap import mmap
@@ -63,6 +64,7 @@ class Worker:
         self._known = KnownTable(names)
         self._engine = assemble.engine(config, self._policy, self._known, units=units)
         self._breaker = Breaker(plugins.readers(config.plugin))
+        self._turns = Turns(self._running, lambda: self._queue.packets)
         self._plugin_files = files
         self._deaf = config.fail.simulate == "queue_full"
         length = 1 if self._deaf else config.queue.length
@@ -79,7 +81,8 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
-        Turns(self._running, lambda: self._queue.packets).start()
+        os.register_at_fork(after_in_child=lambda: os._exit(1))  # a plugin's child must not judge, too
+        self._turns.start()
         if memory := self._makings.config.service.worker_memory:
             limit_memory(2 * memory)  # beyond what the supervisor lets us have: a plugin that takes more at once
         self._channel.send(Kind.READY())
@@ -139,7 +142,9 @@ class Worker:
         self._telling.govern(self._policy)
         self._engine.govern(self._policy, self._makings.config.exceptions)
         if self._plugin_files.refresh() or self._makings.config.plugin != before.config.plugin:
+            self._turns.stop()
             self._breaker = Breaker(plugins.readers(self._makings.config.plugin))
+            self._turns.start()
             self._use()
         self._counters["swap_us"] = max(self._counters["swap_us"], round((monotonic() - began) * 1e6))
         self._telling.owe(talk.governed(number))

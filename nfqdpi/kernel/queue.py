@@ -18,7 +18,6 @@ import netfilterqueue
 
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
-from nfqdpi.core.plugin import Overrun
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import nfqueue
 from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet
@@ -55,7 +54,6 @@ class Queue:
         self._length = length
         self._pass_when_full = pass_when_full
         self._unpaused = 0  # packets without a moment in which none waited
-        self.last_fault = ""
         self._engine = engine
         self._field = field
         self._judged = judged
@@ -124,9 +122,8 @@ class Queue:
             self._answer(number, mark, decision)
             pending = False
             self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
-        except (Exception, Overrun) as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
+        except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self.faults += 1
-            self.last_fault = f"{type(error).__name__}: {error}"
             self._failed(error)
             if pending:
                 decision = self._engine.give_up(data, now)

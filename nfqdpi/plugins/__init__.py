@@ -11,14 +11,13 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from nfqdpi.core.classifier import Classifier, DatagramClassifier
 from nfqdpi.core.observer import Observer
-from nfqdpi.core.plugin import INTERFACE, Adviser, Plugin
+from nfqdpi.core.plugin import INTERFACE, Adviser, Plugin, Reader
+from nfqdpi.plugins.checked import checked, why_not
 
 GROUP = "nfqdpi.classifiers"
 _OURS = "nfqdpi."
 
-Reader = Classifier | DatagramClassifier | Adviser
 Section = Mapping[str, Any]  # [plugin.NAME] of the configuration, as TOML has it
 
 
@@ -63,9 +62,11 @@ def points() -> list[EntryPoint]:
 def load(point: EntryPoint) -> Installed:
     """The plugin behind an entry point. Raises PluginError."""
     called = f"plugin {point.name!r} ({point.value})"
+    if namesakes := [other.value for other in points() if other.name == point.name and other.value != point.value]:
+        raise PluginError(f"{called} is named as {', '.join(namesakes)} is; uninstall one")
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{called} does not load: {error}") from error
     if isinstance(found, Reader | Observer):
         found = Plugin(partial(_alone, found), NoSettings)
@@ -110,6 +111,8 @@ def make(one: Installed, section: Section) -> list[Reader]:
     """What a plugin offers to workers with these settings. Raises PluginError."""
     ports = tuple(section["ports"]) if "ports" in section else None
     readers = [offer for offer in _made(one, section) if isinstance(offer, Reader)]
+    if not one.source.startswith(_OURS):
+        readers = [checked(one.name, reader) for reader in readers]
     return [replace(reader, ports=ports)
             if ports is not None and not isinstance(reader, Adviser) and reader.ports else reader
             for reader in readers]
@@ -123,6 +126,9 @@ def make_observers(one: Installed, section: Section) -> list[Observer]:
 def _made(one: Installed, section: Section) -> tuple[Reader | Observer, ...]:
     own = {key: value for key, value in section.items() if key not in COMMON}
     try:
-        return one.plugin.make(msgspec.convert(own, one.plugin.settings))
-    except Exception as error:
+        made = tuple(one.plugin.make(msgspec.convert(own, one.plugin.settings)))
+    except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {one.name!r} ({one.source}) cannot be made: {error}") from error
+    if why := next(filter(None, map(why_not, made)), ""):
+        raise PluginError(f"plugin {one.name!r} ({one.source}) cannot be used: {why}")
+    return made

@@ -18,6 +18,7 @@ from nfqdpi.core import units
 from nfqdpi.core.classifier import Answer, DatagramClassifier, Message, ReadDatagram
 from nfqdpi.core.known import SIZE, KnownTable
 from nfqdpi.core.packet import Datagram, Unreadable, parse
+from nfqdpi.core.plugin import Reader
 from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Reason
 from nfqdpi.replay.captures import BrokenCaptureError, Capture
@@ -121,7 +122,7 @@ class Replay:
                                for link, count in unknown.items())
 
 
-def _readers(sections: Mapping[str, plugins.Section]) -> list[plugins.Reader]:
+def _readers(sections: Mapping[str, plugins.Section]) -> list[Reader]:
     """Those of every plugin that the configuration does not disable: a capture is nobody's traffic."""
     enabled = {point.name: {"enabled": True, **sections.get(point.name, {})} for point in plugins.points()}
     offered = [reader for readers in plugins.readers(enabled).values() for reader in readers]

@@ -11,9 +11,8 @@ from nfqdpi.core.classifier import Classification, Classifier, Glimpse, Step
 from nfqdpi.core.decision import Action
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, parse
-from nfqdpi.core.plugin import Adviser
+from nfqdpi.core.plugin import Adviser, Reader
 from nfqdpi.core.verdict import Verdict
-from nfqdpi.plugins import Reader
 from nfqdpi.testing.dns import dns_query
 from nfqdpi.testing.flows import FromServer, flow
 from nfqdpi.testing.http import request

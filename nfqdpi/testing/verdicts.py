@@ -10,7 +10,7 @@ from nfqdpi import assemble, plugins
 from nfqdpi.config import of_table
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Segment, parse
-from nfqdpi.plugins import Reader
+from nfqdpi.core.plugin import Reader
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.gate import Gate
 

@@ -197,3 +197,47 @@ def test_what_is_written_by_hand_stays(plugins: Plugins, config: Path, tmp_path:
     part.unlink()
     later.write_text("[plugin.ssh]\nenabled = false\n")
     assert "last word" in plugins("enable", "ssh", "-c", config, code=1).stderr
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``offered(module, code, name="bad")``: a plugin is installed whose module has this code."""
+
+    def install(module: str, code: str, name: str = "bad") -> None:
+        folder = tmp_path / module
+        info = folder / f"{module}-1.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{module}.py").write_text("from nfqdpi.core.classifier import *\nfrom nfqdpi.core.plugin import *\n"
+                                             + code)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[nfqdpi.classifiers]\n{name} = {module}:plugin\n")
+        monkeypatch.syspath_prepend(folder)
+
+    return install
+
+
+@pytest.mark.parametrize(("module", "code", "said"), [
+    ("bad_exits", "raise SystemExit(3)", "does not load: 3"),
+    ("bad_import", "import nothing_is_called_so", "does not load: No module"),
+    ("bad_number", "plugin = 3", "is no Plugin"),
+    ("bad_interface", "plugin = Plugin(lambda _: (), dict, interface=99)", "is made for interface 99, and this is 1"),
+    ("bad_none", "plugin = Plugin(lambda _: None, dict)", "cannot be made: 'NoneType'"),
+    ("bad_offer", "plugin = Plugin(lambda _: ['x'], dict)", "cannot be used: str is no Classifier"),
+    ("bad_port", "plugin = Classifier('x', 'x', '1', 9, lambda _: NO_MATCH, ports=(70000,))", "cannot be used: ports"),
+])
+def test_a_plugin_that_cannot_be_used(plugins: Plugins, config: Path, offered: Callable[..., None], module: str,
+                                      code: str, said: str) -> None:
+    """ls tells why, and of the others all the same; it can be switched off."""
+    offered(module, code)
+    done = plugins("ls", "-c", config, code=5)
+    assert (said in done.stderr, "\nssh " in done.stdout) == (True, True), done.output
+    assert said in plugins("info", "bad", "-c", config, code=5).stderr
+    assert said in plugins("enable", "bad", "-c", config, code=2).stderr
+    plugins("disable", "bad", "-c", config)
+
+
+def test_two_of_one_name(plugins: Plugins, config: Path, offered: Callable[..., None]) -> None:
+    """Neither passes for the other: a reader of ours least of all."""
+    offered("bad_tls", "plugin = Classifier('x', 'x', '1', 9, lambda _: NO_MATCH)", name="tls")
+    said = plugins("ls", "-c", config, code=5).stderr
+    assert "plugin 'tls' (bad_tls:plugin) is named as nfqdpi.plugins.tls:classifier is; uninstall one" in said

@@ -175,13 +175,15 @@ def test_a_plugin_is_replaced(lab: Lab, gateway: Gateway, tmp_path: Path, monkey
 
     with serving(lab, 2000), serving(lab, 2001), speaking(lab, 2000) as begun:
         begun.sendall(b"HELLO begun")
-        module.write_text(_BANNER.format(end="new", ports="(2000, 2001)"))
+        module.write_text("import time; time.sleep(0.2)\n" + _BANNER.format(end="new", ports="(2000, 2001)"))
+        before = workers(lab, running)
         assert reload(lab, running, text)["problems"] == []
         begun.sendall(b"\n")
         assert wait_until(lambda: told() == ["begun.old"], 5), told()
         with speaking(lab, 2001) as later:
             later.sendall(b"HELLO later\n")
             assert wait_until(lambda: told() == ["begun.old", "later.new"], 5), told()
+        assert workers(lab, running) == before  # it was slow to load, and that is no packet's time
         module.write_text("this is no Python")
         assert "hello" in nfqdpi(lab, "reload", "-c", running.config).stderr
         with speaking(lab, 2001) as again:

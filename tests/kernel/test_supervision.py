@@ -164,7 +164,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 
 @pytest.mark.parametrize(("body", "fail"), [
-    ("    if b'wrong' in prefix: raise ValueError('wrong')", "open"),
+    ("    if b'wrong' in prefix: raise SystemExit", "open"),
     ("    if b'wrong' in prefix: time.sleep(5)", "closed"),
     ("    while b'wrong' in prefix: pass", "open"),
     ("    while b'wrong' in prefix:\n        try: time.sleep(5)\n        except Exception: pass", "closed"),
@@ -439,8 +439,9 @@ def test_no_rules(lab: Lab) -> None:
 
 def test_raising_plugin_costs_no_worker(lab: Lab, gateway: Gateway, origin: Origin,
                                         plugin: Callable[[str], None]) -> None:
-    """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on."""
-    plugin("    if b'raise' in prefix: raise RuntimeError('as asked')")
+    """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on. A child of its
+    judges nothing."""
+    plugin("    if b'raise' in prefix: raise RuntimeError(f'as asked: {os.fork()}')")
     running = gateway(config(lab))
     before = workers(lab, running)
     assert visit(lab, "raise.example") == "ok"  # fail.default is open
