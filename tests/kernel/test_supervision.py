@@ -439,8 +439,8 @@ def test_no_rules(lab: Lab) -> None:
 
 def test_raising_plugin_costs_no_worker(lab: Lab, gateway: Gateway, origin: Origin,
                                         plugin: Callable[[str], None]) -> None:
-    """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on. A child of its
-    judges nothing."""
+    """A classifier that raises: the flow is treated as [fail] says, it is counted, and the worker lives on. What it has
+    forked judges nothing."""
     plugin("    if b'raise' in prefix: raise RuntimeError(f'as asked: {os.fork()}')")
     running = gateway(config(lab))
     before = workers(lab, running)
