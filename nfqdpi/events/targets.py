@@ -64,8 +64,10 @@ class File:
         self._fd = self._opened()
 
     def write(self, lines: bytes, given_up: Callable[[], bool]) -> int:
-        size = os.fstat(self._fd).st_size
-        if self._max_bytes and size and size + len(lines) > self._max_bytes:
+        facts = os.fstat(self._fd)
+        if not facts.st_nlink:  # somebody has deleted it: nobody would ever read this
+            self.reopen()
+        elif self._max_bytes and facts.st_size and facts.st_size + len(lines) > self._max_bytes:
             self._rotate()
         if self._torn:
             lines = b"\n" + lines

@@ -32,6 +32,7 @@ class Writer:
         self._target = target
         self._most = most
         self._told = 0  # of the lost ones
+        self._stale = ""  # why the target could not be opened anew: it is the one of before
         self._waiting: deque[bytes | None] = deque()  # None: reopen
         self._size = 0  # bytes that wait
         self._changed = Condition()
@@ -96,13 +97,15 @@ class Writer:
     def _write(self, lines: bytes, unsaid: int) -> None:
         confession = notice("events_lost", f"{unsaid} events are missing here", unsaid) if unsaid else b""
         count = lines.count(b"\n")
+        if self._stale:
+            self._reopen()
         try:
             written = self._target.write(confession + lines, self._given_up)
         except OSError as error:
             written = 0
             self.trouble = str(error.strerror or error)
         else:
-            self.trouble = "" if written == count + bool(unsaid) else "did not take all"
+            self.trouble = self._stale if written == count + bool(unsaid) else "did not take all"
         if unsaid and written:
             self._told += unsaid
             written -= 1
@@ -114,7 +117,9 @@ class Writer:
         try:
             self._target.reopen()
         except OSError as error:
-            self.trouble = f"cannot be opened anew: {error.strerror}"
+            self.trouble = self._stale = f"cannot be opened anew: {error.strerror}"
+        else:
+            self._stale = ""
 
 
 class EventLog:

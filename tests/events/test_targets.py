@@ -65,6 +65,19 @@ def test_reopening_what_cannot_be_opened(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "1\n"
 
 
+def test_a_file_that_somebody_deletes(tmp_path: Path) -> None:
+    """There is a new one with the next line; where there cannot be, that is an error."""
+    path = tmp_path / "log" / "eve.json"
+    file = File(str(path))
+    path.unlink()
+    assert file.write(b"1\n", never) == 1
+    assert path.read_text() == "1\n"
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        file.write(b"2\n", never)
+
+
 def test_half_a_line_stays_alone() -> None:
     """When a pipe takes a part only, the next line begins a line."""
     out, into = os.pipe()

@@ -113,6 +113,23 @@ def test_reopening_keeps_the_order() -> None:
     assert (gate.taken, gate.reopened) == (b"1\n2\n", 1)
 
 
+def test_what_cannot_be_opened_anew_is_tried_again(tmp_path: Path) -> None:
+    """Until it can, that is told, and lines go to the file of before."""
+    path, moved = tmp_path / "eve.json", tmp_path / "moved"
+    writer = Writer(File(str(path)))
+    path.rename(moved)
+    path.mkdir()
+    writer.reopen()
+    writer.write(b"1\n")
+    while writer.written < 1:
+        pass
+    assert writer.trouble == "cannot be opened anew: Is a directory"
+    path.rmdir()
+    writer.write(b"2\n")
+    finish(writer)
+    assert (moved.read_text(), path.read_text(), writer.lost, writer.trouble) == ("1\n", "2\n", 0, "")
+
+
 def test_rotation_by_size_and_by_signal_loses_nothing(tmp_path: Path) -> None:
     """Lines written while the file is renamed by us and by somebody else are all there, once each."""
     path = tmp_path / "eve.json"
