@@ -50,11 +50,13 @@ def up() -> None:
     from nfqdpi.lab.cases import NAMES
     from nfqdpi.lab.daemon import Daemon
     from nfqdpi.lab.network import Lab
+    from nfqdpi.lab.resolver import Resolver
     from nfqdpi.lab.scenario import config_text
     from nfqdpi.lab.web import WebServer
 
     with _lab_errors(), Lab(_STANDING) as lab:
         web = WebServer(lab.server, lab.state / "web", NAMES)
+        Resolver(lab.server, lab.state / "resolver")
         running = Daemon(lab, config_text(lab))
         lab.leave_standing()
     click.echo(_instructions(lab, str(web.ca), str(running.config)))
@@ -153,8 +155,9 @@ The lab stands. As root:
   {fetch} https://allowed.example/
   {fetch} https://blocked.example/
   {fetch.replace(SERVER[4], SERVER[6])} http://blocked.example/
+  {client} dig @{SERVER[4]} blocked.example
   {gateway} conntrack -L
   {nfqdpi} status -c {config}
   {nfqdpi} marks list -c {config}
-Its files are in {lab.state}: nfqdpi.toml, daemon.log, eve.json, web/access.log. Remove it by
+Its files are in {lab.state}: nfqdpi.toml, daemon.log, eve.json, web/access.log, resolver/queries.log. Remove it by
   {sys.executable} -m nfqdpi lab down"""

@@ -1,4 +1,4 @@
-"""The client side: real curl and openssl, and the first datagram of HTTP/3, and what each of them saw."""
+"""The client side: real curl, openssl and dig, and the first datagram of HTTP/3, and what each of them saw."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import re
 import socket
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from nfqdpi.lab.namespace import Namespace
-from nfqdpi.lab.network import SERVER, Family
+from nfqdpi.lab.network import CLIENT, SERVER, Family
 from nfqdpi.testing import quic_initial
 
 _CURL_TIMEOUT, _CURL_REFUSED = 28, 7  # curl(1), exit codes
+_DIG_FAILS = {"connection reset": "reset", "connection refused": "refused", "timed out": "timeout"}
+_dig_ports = count(5300)  # no port a second time: conntrack remembers
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client saw: ``ok``, ``reset``, ``refused``, ``timeout`` or ``error``; how long after the handshake."""
+    """What a client saw: ``ok``, ``nxdomain``, ``reset``, ``refused``, ``timeout`` or ``error``; how long after the
+    handshake."""
 
     outcome: str
     detail: str = ""
@@ -60,6 +64,20 @@ def openssl(client: Namespace, name: str, family: Family, ca: Path, *options: st
         return Answer("ok", version[1] if version else "", ms)
     # openssl prints the system's number of a failed read or write; 104 is ECONNRESET.
     return Answer("reset" if "errno=104" in output else "error", output.strip().splitlines()[-1], ms)
+
+
+def dig(client: Namespace, family: Family, name: str, *options: str, timeout: int = 1) -> Answer:
+    """Ask the lab's server for the name's addresses of the family; the detail is what it says they are."""
+    port = next(_dig_ports)
+    started = time.monotonic()
+    done = client.run(["dig", "-r", f"@{SERVER[family]}", "-b", f"{CLIENT[family]}#{port}", "+tries=1",
+                       f"+time={timeout}", *options, name, "A" if family == 4 else "AAAA"], check=False)
+    ms = round((time.monotonic() - started) * 1000, 1)
+    if (status := re.search(r"status: (\w+)", done.stdout)) is None:
+        outcome = next((what for text, what in _DIG_FAILS.items() if text in done.stdout), "error")
+        return Answer(outcome, done.stdout.strip().splitlines()[-1], ms, port)
+    addresses = re.findall(r"^[^;\s]+\s+\d+\s+IN\s+A+\s+(\S+)$", done.stdout, re.MULTILINE)
+    return Answer("ok" if status[1] == "NOERROR" else status[1].lower(), ", ".join(addresses), ms, port)
 
 
 def quic(client: Namespace, family: Family, name: str, *, timeout: float = 1) -> Answer:

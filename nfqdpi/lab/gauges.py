@@ -48,7 +48,7 @@ def tracked(gateway: Namespace, family: Family) -> set[Tracked]:
 
 
 class Tap:
-    """Counts the payload bytes that reach a namespace's web ports, from the packets themselves."""
+    """Counts the payload bytes that reach a namespace's ports for web and DNS, from the packets themselves."""
 
     def __init__(self, namespace: Namespace, interface: str = "eth0") -> None:
         with namespace.entered():
@@ -75,12 +75,12 @@ class Tap:
 
 
 def _payload(packet: bytes) -> int:
-    """Payload bytes of a TCP or UDP packet to port 80 or 443; 0 for any other."""
+    """Payload bytes of a TCP or UDP packet to port 53, 80 or 443; 0 for any other."""
     if packet[0] >> 4 == 4:
         header, length, protocol = (packet[0] & 15) * 4, int.from_bytes(packet[2:4]), packet[9]
     else:  # our peers send no extension headers
         header, length, protocol = 40, 40 + int.from_bytes(packet[4:6]), packet[6]
     transport = packet[header:length]
-    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or int.from_bytes(transport[2:4]) not in (80, 443):
+    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or int.from_bytes(transport[2:4]) not in (53, 80, 443):
         return 0
     return len(transport) - (8 if protocol == socket.IPPROTO_UDP else (transport[12] >> 4) * 4)

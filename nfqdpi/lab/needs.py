@@ -8,7 +8,7 @@ from nfqdpi.kernel.privileges import Capability
 
 CAPABILITIES = (Capability.CAP_SYS_ADMIN, Capability.CAP_NET_ADMIN, Capability.CAP_NET_RAW)
 
-_PROGRAMS = ("ip", "iptables", "ip6tables", "conntrack", "nginx", "openssl", "curl")
+_PROGRAMS = ("ip", "iptables", "ip6tables", "conntrack", "nginx", "openssl", "curl", "dnsmasq", "dig")
 
 
 def missing_programs() -> list[str]:

@@ -11,13 +11,13 @@ from contextlib import suppress
 import pytest
 
 from nfqdpi.lab.network import SERVER, Family
+from nfqdpi.lab.resolver import Resolver
 from nfqdpi.testing.dns import query
 from nfqdpi.testing.tls import record
 from tests.evasion.case import ALLOWED, BLOCKED, DECOY, FAMILIES, Case, Seen, cases
 from tests.evasion.decoys import CONFIG, PLUGIN, TRICKS, framed
 from tests.evasion.hellos import padded
 from tests.evasion.stage import Setting, Stage, leaked
-from tests.kernel.resolver import Resolver
 
 _SETTLES = 0.3  # s
 _CASES = cases(TRICKS)

@@ -9,9 +9,9 @@ import ssl
 import pytest
 
 from nfqdpi.lab.network import CLIENT, Lab
+from nfqdpi.lab.resolver import REAL, Resolver
 from nfqdpi.lab.web import WebServer
 from tests.kernel.daily import Gateway
-from tests.kernel.resolver import REAL, Resolver
 from tests.kernel.test_dns import dig, dns
 from tests.kernel.test_supervision import wait_until
 from tests.soak import hidden

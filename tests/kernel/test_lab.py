@@ -83,7 +83,7 @@ def test_the_certificate_is_checked(lab: Lab, web: WebServer, family: Family) ->
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_tap_counts_what_reaches_the_server(lab: Lab, family: Family) -> None:
-    """Payload bytes to the web ports; headers, handshakes and other ports count nothing."""
+    """Payload bytes to the ports for web and DNS; headers, handshakes and other ports count nothing."""
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     with lab.server.entered():
         listener = socket.create_server(("", 80), family=kind)
@@ -190,7 +190,7 @@ def test_missing_programs_are_named() -> None:
     """Exit code 5, and each program's name."""
     done = subprocess.run([*NFQDPI, "lab", "up"], capture_output=True, text=True, check=False, env={"PATH": "/nowhere"})
     assert done.returncode == 5
-    assert {"nginx", "curl", "conntrack", "ip"} <= set(done.stderr.replace(",", "").split())
+    assert {"nginx", "curl", "conntrack", "ip", "dig", "dnsmasq"} <= set(done.stderr.replace(",", "").split())
 
 
 def test_up_and_down() -> None:

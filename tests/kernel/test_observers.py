@@ -13,10 +13,10 @@ import pytest
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
+from nfqdpi.lab.resolver import Resolver
 from nfqdpi.testing.package import distribution
 from tests.kernel.daily import Gateway, ask, config
 from tests.kernel.origin import Origin, Visitor
-from tests.kernel.resolver import Resolver
 from tests.kernel.test_dns import dig, dns
 from tests.kernel.test_reload import reload
 from tests.kernel.test_supervision import wait_until

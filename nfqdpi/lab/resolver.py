@@ -1,4 +1,4 @@
-"""A real resolver, dnsmasq, on port 53 of the lab's server or gateway: the witness of what was asked."""
+"""A real resolver, dnsmasq, on port 53 of the lab's server or gateway; it writes down what it was asked."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Self
 
 from nfqdpi.lab.namespace import LabError, Namespace
 from nfqdpi.lab.network import SERVER, Family
-from tests.plugins.dns_wire import ALPN, ECH, HTTPS, IPV4_HINT, IPV6_HINT, service
+from nfqdpi.testing.dns import ALPN, ECH, HTTPS, IPV4_HINT, IPV6_HINT, service
 
 REAL: dict[Family, str] = {4: "198.51.100.80", 6: "2001:db8:2::80"}  # the address of every name that it knows
 KEYS = bytes.fromhex("0008fe0d000461626364")  # an ECHConfigList, of an unknown kind inside (RFC 9849, 4)
-_NAMES = ("allowed.example", "www.blocked.example", "silent.example", "moved.example", "use-application-dns.net")
+_NAMES = ("allowed.example", "blocked.example", "www.blocked.example", "silent.example", "moved.example",
+          "nowhere.example", "use-application-dns.net")
 _HINTS = service((ALPN, b"\2h2"), (IPV4_HINT, ip_address(REAL[4]).packed), (ECH, KEYS),
                  (IPV6_HINT, ip_address(REAL[6]).packed))
 _PATIENCE = 5.0  # s
