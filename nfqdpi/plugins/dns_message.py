@@ -120,10 +120,10 @@ def parse(data: bytes) -> Wire:
             flaw = "two OPT records"  # RFC 6891, 6.1.1
         if not flags & (ANSWER | OPCODE) and not any((asked, *counts)):
             flaw = "nothing is asked"  # a query without a question has EDNS (RFC 7873, 5.4)
-    except CutOff as error:
+    except CutOff as cut:
         # An answer that says that it is truncated may end anywhere (RFC 2181, 9): the records that are whole count.
         if not flags & ANSWER or not flags & TRUNCATED or len(questions) < asked:
-            flaw = str(error)
+            flaw = str(cut)
     except Malformed as error:
         flaw = str(error)
     answers, authorities, additionals = map(tuple, sections)

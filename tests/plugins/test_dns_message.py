@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.plugins.dns_message import Wire, parse
+from nfqdpi.plugins.dns_message import parse
 from tests.builders import vector
 from tests.plugins.dns_wire import (
     AAAA,
@@ -110,12 +111,7 @@ def test_records() -> None:
         [("b.example",), ("c.example",)], [("ns.example", "a.example"), ("a.example",)], [("a.example",), (), ()]]
     assert [record.ttl for record in wire.sections[2][:2]] == [0, 300]  # RFC 2181, 8
     assert wire.end == len(data)
-    assert parse(data + b"tail") == replaced(wire, data + b"tail")
-
-
-def replaced(wire: Wire, data: bytes) -> Wire:
-    """The same, of other bytes."""
-    return Wire(data, *(getattr(wire, slot) for slot in wire.__slots__[1:]))
+    assert parse(data + b"tail") == replace(wire, data=data + b"tail")
 
 
 @pytest.mark.parametrize("record", [
