@@ -18,8 +18,8 @@ ALLOWED = {
                 "nfqdpi.core.wire", "cryptography", "msgspec", "nfqdpi.plugins.checked",
                 "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",
                 "nfqdpi.plugins.http_answer", "nfqdpi.plugins.http_body", "nfqdpi.plugins.http_line",
-                "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",  # parts of plugins
-                "nfqdpi.plugins.tls"},  # QUIC carries its hello
+                "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",
+                "nfqdpi.plugins.tls_hello"},  # parts of plugins
     "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie",
                "publicsuffixlist"},
 }

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from nfqdpi.core.classifier import NEED_MORE, Classification, DatagramClassifier, Glimpse, Pending
 from nfqdpi.core.wire import Malformed, Reader
 from nfqdpi.plugins.quic_packet import Initial, Keys, Version, initial_keys, initials
-from nfqdpi.plugins.tls import CLIENT_HELLO, client_hello
+from nfqdpi.plugins.tls_hello import CLIENT_HELLO, client_hello
 
 # --- the protocol's constants (RFC 9000, 12.4 and 19: the frames that an Initial may have) ---
 _IDLE = re.compile(rb"[\0\x01]*")  # PADDING and PING
