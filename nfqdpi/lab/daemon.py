@@ -24,10 +24,10 @@ _POLL = 0.005  # seconds
 class Daemon:
     """A running daemon. ``log`` is what it printed, ``config`` its configuration file."""
 
-    def __init__(self, lab: Lab, config_text: str, back_end: str = "") -> None:
+    def __init__(self, lab: Lab, config_text: str, back_end: str = "", program: str = "nfqdpi") -> None:
         """Start it and wait until it says `ready`. Raises LabError if it does not.
 
-        ``back_end`` is one of BACK_ENDS; empty: that of the ``iptables`` on PATH.
+        ``back_end`` is one of BACK_ENDS; empty: that of the ``iptables`` on PATH. ``program``: the module that is run.
         """
         self.config = lab.state / "nfqdpi.toml"
         self.config.write_text(config_text)
@@ -36,7 +36,7 @@ class Daemon:
         environment = dict(os.environ)
         if back_end:
             environment["PATH"] = f"{_programs(lab.state / back_end, back_end)}:{environment['PATH']}"
-        command = [sys.executable, "-m", "nfqdpi", "run", "-c", str(self.config)]
+        command = [sys.executable, "-m", program, "run", "-c", str(self.config)]
         self.process = lab.gateway.popen(command, log=self.log, env=environment)
         try:
             self._wait_until_ready()
@@ -70,9 +70,9 @@ class Daemon:
 
 
 @contextmanager
-def daemon(lab: Lab, config_text: str, back_end: str = "") -> Iterator[Daemon]:
+def daemon(lab: Lab, config_text: str, back_end: str = "", program: str = "nfqdpi") -> Iterator[Daemon]:
     """A daemon for the length of a block."""
-    running = Daemon(lab, config_text, back_end)
+    running = Daemon(lab, config_text, back_end, program)
     try:
         yield running
     finally:

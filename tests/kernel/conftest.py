@@ -62,6 +62,13 @@ def gateway(lab: Lab) -> Iterator[Callable[..., Daemon]]:
         yield lambda config_text, back_end="": running.enter_context(daemon(lab, config_text, back_end))
 
 
+@pytest.fixture
+def hasty(lab: Lab) -> Iterator[Callable[[str], Daemon]]:
+    """As ``gateway``, for what the daemon finds out only when it looks next."""
+    with ExitStack() as running:
+        yield lambda config_text: running.enter_context(daemon(lab, config_text, program="tests.kernel.hasty"))
+
+
 # A Python in root's home directory is nobody else's: for these tests everybody may pass through there.
 _OPEN = """\
 #!/bin/sh

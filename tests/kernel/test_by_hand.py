@@ -115,7 +115,7 @@ def test_a_time_limit(lab: Lab, gateway: Gateway, origin: Origin) -> None:
     assert visit(lab, "games.example") == "ok"
 
 
-def test_names_of_clients_and_lists_are_followed(lab: Lab, gateway: Gateway, origin: Origin) -> None:
+def test_names_of_clients_and_lists_are_followed(lab: Lab, hasty: Gateway, origin: Origin) -> None:
     """A lease that gives the client a name, and a list's file that changes, are in force without a command."""
     leases, names = lab.state / "leases", lab.state / "names.txt"
     names.write_text("first.example\n")
@@ -134,7 +134,7 @@ action = "block"
 lists = ["ads"]
 groups = ["tablets"]
 """
-    running = gateway(text)
+    running = hasty(text)
     assert visit(lab, "first.example") == "ok"
     leases.write_text(f"0 02:00:00:00:00:01 {CLIENT[4]} tablet *\n")
     assert wait_until(lambda: visit(lab, "first.example") == "reset", 30)
