@@ -11,9 +11,8 @@ from pathlib import Path
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import config, nfqdpi
-from tests.kernel.origin import Origin
-from tests.kernel.test_supervision import supervisor, visit
+from tests.kernel.daily import config, nfqdpi, supervisor
+from tests.kernel.origin import Origin, visit
 
 _NAMES = 20_000
 _LONGEST = 1.0  # s until a kill; update, compilation and swap are over by then

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from nfqdpi.lab.namespace import Namespace
-from nfqdpi.lab.network import SERVER, Family
+from nfqdpi.lab.network import SERVER, Family, Lab
 
 _PATIENCE = 5.0  # s
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -126,3 +126,40 @@ class Visitor:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+
+
+def visit(lab: Lab, host: str = "allowed.example", timeout: float = 5) -> str:
+    try:
+        with Visitor(lab.client, 4, timeout=timeout) as visitor:
+            return visitor.ask(host)
+    except TimeoutError:
+        return "silence"
+
+
+class Load:
+    """Clients that fetch allowed pages in a loop; ``failed`` counts those that did not get theirs."""
+
+    def __init__(self, lab: Lab, clients: int = 4) -> None:
+        self.done = self.failed = 0
+        self._going = True
+        self._threads = [threading.Thread(target=self._fetch, args=(lab,)) for _ in range(clients)]
+
+    def has_done(self, pages: int) -> bool:
+        return self.done >= pages
+
+    def _fetch(self, lab: Lab) -> None:
+        while self._going:
+            if visit(lab) == "ok":
+                self.done += 1
+            else:
+                self.failed += 1
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._going = False
+        for thread in self._threads:
+            thread.join()

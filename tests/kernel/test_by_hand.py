@@ -13,11 +13,10 @@ import pytest
 
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lab.network import CLIENT, Lab
-from tests.kernel.daily import Gateway, ask, config
-from tests.kernel.origin import Origin, Visitor
+from tests.kernel.daily import Gateway, ask, config, wait_until
+from tests.kernel.origin import Origin, Visitor, visit
 from tests.kernel.test_gateway import mark
 from tests.kernel.test_reload import reload
-from tests.kernel.test_supervision import visit, wait_until
 
 NIGHT = """
 [policy]

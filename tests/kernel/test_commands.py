@@ -16,8 +16,7 @@ import pytest
 from nfqdpi.cli import main
 from nfqdpi.lab.network import Lab
 from tests.cli.test_help import leaves
-from tests.kernel.daily import Gateway, config
-from tests.kernel.test_supervision import supervisor
+from tests.kernel.daily import Gateway, config, supervisor
 
 STATES = ("up", "down", "hung", "nobody")
 

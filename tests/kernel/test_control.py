@@ -9,9 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import Gateway, ask, config
-from tests.kernel.origin import Origin
-from tests.kernel.test_supervision import visit, workers
+from tests.kernel.daily import Gateway, ask, config, workers
+from tests.kernel.origin import Origin, visit
 
 GROUP = "adm"  # Debian's
 

@@ -14,9 +14,8 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.lab.gauges import tracked
 from nfqdpi.lab.network import CLIENT, LAN, SERVER, WAN, Family, Lab
 from nfqdpi.lab.resolver import REAL, Resolver
-from tests.kernel.daily import FAMILIES, Gateway, config
+from tests.kernel.daily import FAMILIES, Gateway, config, wait_until
 from tests.kernel.namespaces import PROGRAM
-from tests.kernel.test_supervision import wait_until
 
 _ELSEWHERE: dict[Family, str] = {4: "192.0.2.80", 6: "2001:db8:1::80"}
 _TYPES: dict[Family, str] = {4: "A", 6: "AAAA"}

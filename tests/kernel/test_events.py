@@ -14,9 +14,8 @@ import msgspec
 from nfqdpi.events.model import Event, Line, Notice
 from nfqdpi.events.reader import Saved, siblings
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, replaced, wait_until, workers
 from tests.kernel.origin import Origin, Visitor
-from tests.kernel.test_supervision import replaced, wait_until, workers
 
 VISITS = 24
 

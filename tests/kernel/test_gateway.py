@@ -10,9 +10,8 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.lab.daemon import back_ends
 from nfqdpi.lab.gauges import queued, tracked
 from nfqdpi.lab.network import Family, Lab
-from tests.kernel.daily import FAMILIES, Gateway, ask, config
+from tests.kernel.daily import FAMILIES, Gateway, ask, config, wait_until
 from tests.kernel.origin import Origin, Visitor
-from tests.kernel.test_supervision import wait_until
 
 
 def events(lab: Lab) -> list[dict[str, object]]:

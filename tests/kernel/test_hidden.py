@@ -11,9 +11,8 @@ import pytest
 from nfqdpi.lab.network import CLIENT, Lab
 from nfqdpi.lab.resolver import REAL, Resolver
 from nfqdpi.lab.web import WebServer
-from tests.kernel.daily import Gateway
+from tests.kernel.daily import Gateway, wait_until
 from tests.kernel.test_dns import dig, dns
-from tests.kernel.test_supervision import wait_until
 from tests.soak import hidden
 
 

@@ -15,11 +15,10 @@ from nfqdpi.lab.clients import curl
 from nfqdpi.lab.gauges import tracked
 from nfqdpi.lab.network import SERVER, Family, Lab
 from nfqdpi.lab.web import BIG_FILE, WebServer
-from tests.kernel.daily import FAMILIES, Gateway, config
+from tests.kernel.daily import FAMILIES, Gateway, config, wait_until
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_gateway import mark
 from tests.kernel.test_reload import MORE, reload
-from tests.kernel.test_supervision import wait_until
 
 Nat = Literal["", "masquerade", "dnat", "both"]
 

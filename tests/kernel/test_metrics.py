@@ -10,9 +10,8 @@ from contextlib import ExitStack
 
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, replaced, wait_until, workers
 from tests.kernel.origin import Origin, Visitor
-from tests.kernel.test_supervision import replaced, wait_until, workers
 from tests.promtext import parse
 
 

@@ -15,11 +15,10 @@ from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Lab
 from nfqdpi.lab.resolver import Resolver
 from nfqdpi.testing.package import distribution
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, wait_until
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_dns import dig, dns
 from tests.kernel.test_reload import reload
-from tests.kernel.test_supervision import wait_until
 from tests.plugins.test_dns_tunnels import dnscat
 
 _BAD = '''

@@ -13,9 +13,8 @@ import pytest
 
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family, Lab
-from tests.kernel.daily import FAMILIES, Gateway, ask, config
+from tests.kernel.daily import FAMILIES, Gateway, ask, config, wait_until
 from tests.kernel.datagrams import both_ends
-from tests.kernel.test_supervision import wait_until
 from tests.plugins.test_wireguard import INITIATION
 from tests.test_docs import ROOT, tutorial
 

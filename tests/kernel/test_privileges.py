@@ -16,10 +16,9 @@ from click.testing import CliRunner
 from nfqdpi.cli import main
 from nfqdpi.kernel.privileges import as_owner
 from nfqdpi.lab.network import Lab
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, supervisor, workers
 from tests.kernel.namespaces import back_end_path, fresh
-from tests.kernel.origin import Origin
-from tests.kernel.test_supervision import supervisor, visit, workers
+from tests.kernel.origin import Origin, visit
 
 TWO = f"{1 << 12 | 1 << 13:016x}"  # CAP_NET_ADMIN, CAP_NET_RAW
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

@@ -13,12 +13,11 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.lab.network import Lab
 from nfqdpi.lab.web import WebServer
 from nfqdpi.testing import dns_query
-from tests.kernel.daily import FAMILIES, Gateway, ask, config
+from tests.kernel.daily import FAMILIES, Gateway, ask, config, wait_until
 from tests.kernel.datagrams import both_ends
 from tests.kernel.http3 import Http3Client, Http3Origin
 from tests.kernel.test_quic import mark
 from tests.kernel.test_reload import MORE, reload
-from tests.kernel.test_supervision import wait_until
 
 LONGEST = 60.0  # s, on a busy machine
 DNS = "[plugin.dns]\nenabled = true\n"

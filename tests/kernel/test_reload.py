@@ -17,9 +17,8 @@ import pytest
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import SERVER, Lab
 from nfqdpi.testing.package import distribution
-from tests.kernel.daily import Gateway, ask, config, nfqdpi
-from tests.kernel.origin import Origin, Visitor
-from tests.kernel.test_supervision import Load, supervisor, visit, wait_until, workers
+from tests.kernel.daily import Gateway, ask, config, nfqdpi, supervisor, wait_until, workers
+from tests.kernel.origin import Load, Origin, Visitor, visit
 
 MORE = """
 [[rule]]

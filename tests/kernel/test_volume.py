@@ -15,12 +15,11 @@ from nfqdpi.lab.clients import curl
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import CLIENT, Family, Lab
 from nfqdpi.lab.web import BIG_FILE, WebServer
-from tests.kernel.daily import Gateway, ask, config
+from tests.kernel.daily import Gateway, ask, config, wait_until
 from tests.kernel.namespaces import fresh
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_conntrack import add
 from tests.kernel.test_metrics import scrape
-from tests.kernel.test_supervision import wait_until
 from tests.promtext import parse
 
 _SIZE = 8_000_000
