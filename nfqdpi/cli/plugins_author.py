@@ -119,7 +119,7 @@ def bench(config: Config, name: str | None, capture: Path | None, *, as_json: bo
         fail(Exit.USAGE, f"no plugin is named {name!r}; there are {', '.join(offered)}")
     try:
         rows = costs(offered, list(captured(capture)) if capture else None)
-    except Exception as error:  # noqa: BLE001  a plugin may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
         fail(Exit.NO, f"a packet could not be judged: {type(error).__name__}: {error}")
     rows = [cost for cost in rows if name in (None, cost.name)]
     if as_json:

@@ -73,7 +73,7 @@ class DatagramGate:
         asked = self._engine.datagrams
         try:
             return asked.process(datagram, now, _ANYWHERE, mark)
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
             self.failed += 1
             self.failure = self.failure or f"{type(error).__name__}: {error}"
             return asked.give_up(datagram.key, now)

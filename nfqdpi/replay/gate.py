@@ -108,7 +108,7 @@ class Gate:
     def _decide(self, engine: Engine, packet: bytes, now: float, mark: Verdict = Verdict.UNSEEN) -> Decision:
         try:
             return engine.process(packet, now, state=mark)
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything; as in the live queue
             self._failed += 1
             self._failure = self._failure or f"{type(error).__name__}: {error}"
             return engine.give_up(packet, now)

@@ -92,6 +92,7 @@ def test_what_is_not_as_expected(plugins: Plugins, tmp_path: Path) -> None:
     ("    if not end:\n        return NEED_MORE", "    if not end:\n        return NO_MATCH", "cut at byte 1"),
     ("_BEGINS.startswith(prefix)", "len(prefix) == 3", "cut at byte 1"),
     ('("greeting", (line', '("greeting", (prefix[300], line', "whole"),
+    ("        return NEED_MORE", "        raise SystemExit", "cut at byte 1"),
 ])
 def test_a_classifier_that_is_wrong(plugins: Plugins, tmp_path: Path, before: str, after: str, way: str) -> None:
     """It is found where a name comes in pieces, or it raises."""
