@@ -134,6 +134,7 @@ def test_a_problem_in_a_second_file_says_where(file: Path) -> None:
     ('[queue]\nports = [80, 0]', "nfqdpi.toml:2: queue.ports[2]: Expected `int` >= 1"),
     ('[queue]\nlan = ["a b"]', "nfqdpi.toml:2: queue.lan[1]: Expected `str` matching regex"),
     ('[queue]\nfirst = 65535\nworkers = 2', "nfqdpi.toml:2: queue.first: queue numbers end at 65535"),
+    ('[service]\nworker_memory = 256', "nfqdpi.toml:2: service.worker_memory: at least 67108864 bytes, or 0"),
     ('[marks]\nmask = 5', "nfqdpi.toml:2: marks.mask: mark mask 0x5 is not one run of at least 3 bits"),
     ('[inspect]\ntimeout = 30', 'nfqdpi.toml:2: inspect.timeout: expected a duration above 0'),
     ('[inspect]\ntimeout = "0s"', 'nfqdpi.toml:2: inspect.timeout: expected a duration above 0'),

@@ -13,6 +13,8 @@ from nfqdpi.policy.overrides import by_hand
 
 T = TypeVar("T")
 
+_LEAST_MEMORY = 64 << 20  # bytes; a worker that has 25 MB for itself from the start would be replaced for ever
+
 
 def check(config: Config, problems: Problems) -> None:
     try:
@@ -21,6 +23,8 @@ def check(config: Config, problems: Problems) -> None:
         problems.add(("marks", "mask"), str(error))
     if config.queue.first + config.worker_count > 1 << 16:
         problems.add(("queue", "first"), "queue numbers end at 65535")
+    if 0 < config.service.worker_memory < _LEAST_MEMORY:
+        problems.add(("service", "worker_memory"), f"at least {_LEAST_MEMORY} bytes, or 0")
     known = {kind: _names(kind, getattr(config, kind), problems) for kind in ("list", "group", "schedule")}
     _lists(config, problems)
     _rules(config, known, problems)
