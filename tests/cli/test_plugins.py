@@ -148,7 +148,7 @@ def test_bench(plugins: Plugins, config: Path) -> None:
     """Calls, their time and a share that is one."""
     rows = [json.loads(line) for line in plugins("bench", "-c", config, "--json").stdout.splitlines()]
     by_name = {row["name"]: row for row in rows}
-    assert by_name["http"]["calls"] > by_name["tls"]["calls"] > 0
+    assert by_name["http"]["calls"] >= by_name["tls"]["calls"] > 0
     assert all(0 < row["share"] < 1 and row["us"] > 0 for row in rows if row["calls"])
     (row,) = plugins("bench", "ssh", "-c", config, "--json").stdout.splitlines()
     assert json.loads(row)["name"] == "ssh"
