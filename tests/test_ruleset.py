@@ -146,6 +146,17 @@ def test_the_routers_own_server() -> None:
     assert not [rule for rule in rules(RuleSet(udp_both=(53,))) if re.match("-I (IN|OUT)PUT.*-p tcp", rule)]
 
 
+def test_the_routers_own_server_on_some_interfaces() -> None:
+    """Its clients are the LAN's, where that is named; else who comes over one of the WAN's interfaces."""
+    def matches(lan: tuple[str, ...] = (), wan: tuple[str, ...] = ()) -> set[str]:
+        return {rule.split("LOCAL ")[1] for rule in rules(RuleSet(ports=(80, 53), udp_both=(53,), lan=lan, wan=wan))
+                if re.match("-A NFQDPI_(UDP_)?LOCAL ", rule)}
+
+    assert matches() == {"-g NFQDPI", "-g NFQDPI_UDP"}
+    for found in (matches(("a",)), matches(wan=("a",)), matches(("a",), ("w",))):
+        assert found == {f"{way} a -g {chain}" for way in ("-i", "-o") for chain in ("NFQDPI", "NFQDPI_UDP")}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_gets_its_own_lines_only(family: Family) -> None:
     """The text for one family has no line for the other."""

@@ -66,6 +66,11 @@ class RuleSet:
         if self.lan and self.wan:
             pairs = product(self.lan, self.wan)
             return tuple(f"-i {a} -o {b}" for lan, wan in pairs for a, b in ((lan, wan), (wan, lan)))
+        return self.beside
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The same, of what the router's own servers are asked, by the LAN's clients where that is named."""
         return tuple(f"{way} {name}" for name in self.lan or self.wan for way in ("-i", "-o"))
 
 
@@ -81,7 +86,7 @@ def render(ruleset: RuleSet, family: Family) -> str:
     values["udp"] = _udp(ruleset, values)
     values["local"] = ",".join(str(port) for port in ruleset.udp_both if port in ruleset.ports)
     for part in ("local_streams", "local_verdicts"):
-        values[part] = _fill(part, values) if values["local"] else ""
+        values[part] = _fill(part, values, ruleset.beside or ("",)) if values["local"] else ""
     text = _fill("filter", values) + "\n" + _fill("strict" if ruleset.strict else "fast", values)
     other_family = {4: "-6 ", 6: "-4 "}[family]
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(other_family))
@@ -96,7 +101,8 @@ def _udp(ruleset: RuleSet, values: dict[str, str]) -> str:
         return ""
     values = {**values, "udp_all": ",".join(queued.values())}
     values["udp_mode"] = _fill("udp_strict" if ruleset.strict else "udp_fast", values)
-    values["udp_queued"] = "".join(_fill(kind, {**values, "udp_ports": ports}) for kind, ports in queued.items())
+    values["udp_queued"] = "".join(_fill(kind, {**values, "udp_ports": ports}, ruleset.beside or ("",))
+                                   for kind, ports in queued.items())
     values["udp_hooks"] = _fill("udp_scope" if ruleset.interfaces else "udp_hooks", values, ruleset.interfaces)
     return _fill("udp", values)
 

@@ -113,6 +113,20 @@ def test_the_gateways_own_resolver(lab: Lab, gateway: Gateway) -> None:
         assert {name for _, name in resolver.asked} == {"allowed.example", "alias.example"}
 
 
+@pytest.mark.parametrize(("scope", "judged"), [
+    ('lan = ["lan0"]', True), ('lan = ["lan0"]\nwan = ["wan0"]', True), ('wan = ["wan0"]', False)])
+def test_the_gateways_own_resolver_on_some_interfaces(lab: Lab, gateway: Gateway, scope: str, *, judged: bool) -> None:
+    """Whose clients are not to be judged are not either where they ask the gateway itself."""
+    gateway(dns(lab).replace("[queue]", f"[queue]\n{scope}"))
+    with Resolver(lab.gateway, lab.state / "resolver", LAN) as resolver:
+        for family, kind in _TYPES.items():
+            (over_udp,) = dig(lab, family, "www.blocked.example", kind, of=LAN)
+            assert over_udp.status == ("NXDOMAIN" if judged else "NOERROR")
+            (over_tcp, *_) = dig(lab, family, "+tcp", "www.blocked.example", kind, of=LAN)
+            assert over_tcp.answers == ([] if judged else [REAL[family]])
+    assert bool(resolver.asked) is not judged
+
+
 def test_an_alias_of_a_blocked_name(lab: Lab, gateway: Gateway, resolver: Resolver) -> None:
     """The resolver is asked for the alias and answers; its answer does not arrive."""
     gateway(dns(lab, blocked='"zero"'))
