@@ -195,7 +195,7 @@ def daemon(config: Path, reply: dict[str, object]) -> Iterator[list[str]]:
         asked.append("reload")
         return reply
 
-    control = Control(Settings(str(config.parent / "control.sock")), {"reload": answer})
+    control = Control(Settings(str(config.parent / "control.sock")), {"status": dict, "reload": answer})
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(control.start(), loop).result()
