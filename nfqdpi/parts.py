@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nfqdpi.config import Config, ConfigError, load
-from nfqdpi.lists.store import alone, replace
+from nfqdpi.folder import alone, replace
 
 
 class PartError(Exception):

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nfqdpi import __version__
-from nfqdpi.lists.store import Facts, Store, alone, replace
+from nfqdpi.folder import alone, replace
+from nfqdpi.lists.store import Facts, Store
 from nfqdpi.policy import formats
 from nfqdpi.policy.formats import Parsed
 from nfqdpi.policy.index import FORMAT, NameIndex, build, is_whole

@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
-from nfqdpi.lists.store import alone, replace
+from nfqdpi.folder import alone, replace
 
 
 @pytest.fixture(params=[0o000, 0o077])
