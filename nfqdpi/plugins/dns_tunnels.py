@@ -3,6 +3,7 @@
 Whoever moves data through a resolver has to ask for names that nobody has asked for before, all below one domain, and
 long: what they carry is what they say. So of each client and domain the new names of some minutes are counted, and the
 information in them: the entropy of their letters, letter by letter. Ordinary names say little, or are asked for again.
+Short names do not count, so that none asked for in between hide the long ones.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import msgspec
 from nfqdpi.core.observer import Block, Ended, Observer, Remark, Seen
 from nfqdpi.core.plugin import Plugin
 
-_MOST = 4096  # pairs of client and domain, the ones unused for longest go first
+_MOST = 2048  # pairs of client and domain, the ones unused for longest go first
 _MOST_NAMES = 1024  # of a pair that are told from new ones; enough to be sure
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """A tunnel: at least so many ``names`` that are new, of ``length`` characters below the domain in the mean, which
+    """A tunnel: at least so many ``names`` that are new, of at least ``length`` characters below the domain, which
     carry so many ``bytes``, within ``window`` seconds. ``ignore``: domains in which that is usual. ``block``: seconds
     for which the client gets no name below the domain; 0: it is only told of."""
 
@@ -39,13 +40,13 @@ class Settings(msgspec.Struct, frozen=True):
 class _Pair:
     """What a client asked for below a domain since ``began``."""
 
-    __slots__ = ("began", "characters", "information", "longest", "names", "told")
+    __slots__ = ("began", "information", "longest", "names", "told")
 
     def __init__(self, now: float) -> None:
         self.began = now
         self.told = False
         self.names: set[int] = set()
-        self.characters = self.longest = 0
+        self.longest = 0
         self.information = 0.0  # bytes
 
 
@@ -62,14 +63,13 @@ class Tunnels:
         if seen.protocol != "dns" or seen.blocked or not seen.domain or f".{seen.domain}".endswith(self._ignored):
             return
         below = seen.names[0].removesuffix(seen.domain).rstrip(".")
-        if not below:
+        if not below or len(below) < self._settings.length:
             return
         pair = self._pair(seen)
         name = hash(below)
         if name in pair.names or len(pair.names) >= _MOST_NAMES:
             return
         pair.names.add(name)
-        pair.characters += len(below)
         pair.longest = max(pair.longest, *map(len, below.split(".")))
         pair.information += information(below)
         if not pair.told and self._is_tunnel(pair):
@@ -95,9 +95,7 @@ class Tunnels:
         return pair
 
     def _is_tunnel(self, pair: _Pair) -> bool:
-        settings, count = self._settings, len(pair.names)
-        return (count >= settings.names and pair.characters >= settings.length * count
-                and pair.information >= settings.bytes)
+        return len(pair.names) >= self._settings.names and pair.information >= self._settings.bytes
 
     def _remark(self, seen: Seen, pair: _Pair) -> Remark:
         client = ip_address(seen.client)

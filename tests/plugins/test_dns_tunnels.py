@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 from base64 import b32encode
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import publicsuffixlist
 import pytest
 
 from nfqdpi.core.observer import Remark, Seen
-from nfqdpi.plugins.dns_tunnels import _MOST, Settings, Tunnels, information, make
+from nfqdpi.daemon import observation
+from nfqdpi.plugins.dns_tunnels import _MOST, _MOST_NAMES, Settings, Tunnels, information, make
 from nfqdpi.policy.suffixes import registrable
 
 CLIENT = bytes((10, 0, 0, 7))
@@ -115,9 +118,26 @@ def test_memory_is_bounded() -> None:
     tunnels = Tunnels(Settings())
     asks(tunnels, dnscat(5000, 10), 0.01)
     for number in range(_MOST + 10):
-        asks(tunnels, [f"a.site{number}.com"])
+        asks(tunnels, [f"{'a' * 12}.site{number}.com"])
     assert len(tunnels._pairs) == _MOST
     assert max(len(pair.names) for pair in tunnels._pairs.values()) <= 1024
+
+
+def test_short_names_between_hide_nothing() -> None:
+    """However many are asked for, first or in between."""
+    short = (f"{number:x}.example.net" for number in range(5000))
+    names = [*islice(short, 1100), *(one for long in dnscat(60, 40) for one in (long, *islice(short, 20)))]
+    assert [remark.kind for remark in asks(Tunnels(Settings()), names, 0.05)] == ["dns_tunnel"]
+
+
+def test_so_is_what_all_pairs_cost_when_they_are_full() -> None:
+    """Others are in the same process, whose memory ends somewhere."""
+    tunnels = Tunnels(Settings())
+    for number in range(_MOST_NAMES + 1):
+        asks(tunnels, [f"a-long-name-{number:x}.example.com"])
+    (pair,) = tunnels._pairs.values()
+    assert len(pair.names) == _MOST_NAMES
+    assert (sys.getsizeof(pair.names) + sum(map(sys.getsizeof, pair.names))) * _MOST < 0.75 * observation._MEMORY
 
 
 def test_information_is_entropy() -> None:
