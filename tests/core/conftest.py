@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.core.transcript import Talk, engine
+from tests.core.transcript import Talk, Talks, engine
 
 
 @pytest.fixture(params=[False, True], ids=["v4", "v6"])
@@ -16,6 +14,6 @@ def six(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def talk(six: bool) -> Callable[..., Talk]:
+def talk(six: bool) -> Talks:
     """``talk(...)``: a flow before an engine of its own, made with these settings."""
     return lambda **settings: Talk(engine(**settings), six)

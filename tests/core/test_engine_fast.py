@@ -10,9 +10,7 @@ from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.policy.model import Policy
 from tests.builders import hello, request
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talk
-
-Talks = Callable[..., Talk]
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talks
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,10 +10,8 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.verdict import Reason, Verdict
 from tests.builders import request, response
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, WATCHED, Talk, engine
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, OPENING, WATCHED, Talk, Talks, engine
 
-Talks = Callable[..., Talk]
-OPENING = "inspect need_more"
 YES, NO = "inspect default", "block rule"
 
 

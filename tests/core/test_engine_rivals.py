@@ -9,11 +9,10 @@ from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins import dns, http, ssh, tls
 from nfqdpi.testing.dns import query
 from nfqdpi.testing.tls import hello, server_hello
-from tests.core.transcript import ALLOWED, BLOCKED, OPEN, Talk, engine
+from tests.core.transcript import ALLOWED, BLOCKED, OPEN, OPENING, Talk, engine
 
 USUAL = (http.classifier, ssh.classifier, tls.classifier)
 BANNER = b"SSH-2.0-x"  # to some servers of HTTP a method
-OPENING = "inspect need_more"
 
 
 def talk(*classifiers: Classifier, port: int = 80, nameless: Verdict = Verdict.ACCELERATE) -> Talk:

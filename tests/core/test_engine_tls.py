@@ -22,10 +22,8 @@ from tests.builders import (
     records,
     server_hello,
 )
-from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talk, engine
+from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, OPENING, SILENT, WATCHED, Talk, Talks, engine
 
-Talks = Callable[..., Talk]
-OPENING = "inspect need_more"
 BIG = {name: hello(name, quantum=True) for name in (ALLOWED, BLOCKED)}
 
 

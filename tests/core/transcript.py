@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nfqdpi.config import Config
@@ -14,7 +14,7 @@ from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins import http, tls
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
-from tests.builders import ACK, CLIENT, CLIENT6, PSH, SERVER, SERVER6, SYN, ip, tcp
+from tests.builders import ACK, CLIENT, CLIENT6, PSH, SERVER, SERVER6, SYN, hello, ip, tcp
 
 OPEN, CLOSED = Config().exceptions, {reason: Verdict.BLOCK for reason in Config().exceptions}
 CLASSIFIERS = (tls.classifier, http.classifier)
@@ -25,6 +25,10 @@ RULES = (
     Rule("hush", Verdict.BLOCK_SILENT, (Pattern.parse(SILENT),)),
     Rule("watch", Verdict.INSPECT, (Pattern.parse(WATCHED),)),
 )
+
+HELLO, BAD = hello(ALLOWED), hello(BLOCKED)
+JUNK = b"\x00\x01 another protocol"
+OPENING, YES, NO = "inspect need_more", "confirm default", "block rule"  # what a strict engine says to TLS
 
 
 def engine(*, strict: bool = True, default: Verdict = Verdict.ACCELERATE, exceptions: Mapping[Reason, Verdict] = OPEN,
@@ -101,3 +105,6 @@ def line(decision: Decision) -> str:
     """A decision in two words."""
     what = "drop" if decision.action is Action.DROP else decision.verdict.name.lower()
     return f"{what} {decision.reason}"
+
+
+Talks = Callable[..., Talk]  # the fixture's: a flow before an engine with these settings
