@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from nfqdpi.cli.common import config_option, emit_json, json_option
+from nfqdpi.cli.common import Exit, config_option, emit_json, fail, json_option
 from nfqdpi.config import Config
 
 
@@ -22,6 +22,13 @@ def check(config: Config, *, as_json: bool) -> None:
 
     Example: nfqdpi config check -c ./nfqdpi.toml
     """
+    from nfqdpi import plugins
+
+    try:
+        plugins.readers(config.plugin)
+        plugins.observers(config.plugin)
+    except plugins.PluginError as error:
+        fail(Exit.USAGE, str(error))
     summary = {"ok": True, "rules": len(config.rule), "groups": len(config.group), "mode": config.inspect.mode}
     if as_json:
         emit_json(summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -89,7 +90,11 @@ def readers(sections: Mapping[str, Section]) -> dict[str, list[Reader]]:
 
 def observers(sections: Mapping[str, Section]) -> dict[str, list[Observer]]:
     """And what each offers to the observers' process."""
-    return {one.name: found for one, section in _enabled(sections) if (found := make_observers(one, section))}
+    offered = {one.name: found for one, section in _enabled(sections) if (found := make_observers(one, section))}
+    names = Counter(one.name for found in offered.values() for one in found)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise PluginError(f"two observers are named {twice[0]!r}")
+    return offered
 
 
 def _enabled(sections: Mapping[str, Section]) -> Iterator[tuple[Installed, Section]]:

@@ -228,13 +228,26 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 ])
 def test_a_plugin_that_cannot_be_used(plugins: Plugins, config: Path, offered: Callable[..., None], module: str,
                                       code: str, said: str) -> None:
-    """ls tells why, and of the others all the same; it can be switched off."""
+    """ls tells why, and of the others all the same; so does config check, until it is switched off."""
     offered(module, code)
     done = plugins("ls", "-c", config, code=5)
     assert (said in done.stderr, "\nssh " in done.stdout) == (True, True), done.output
     assert said in plugins("info", "bad", "-c", config, code=5).stderr
     assert said in plugins("enable", "bad", "-c", config, code=2).stderr
+    check = ["config", "check", "-c", str(config)]
+    done = CliRunner().invoke(main, check)
+    assert (done.exit_code, said in done.stderr) == (2, True), done.output
     plugins("disable", "bad", "-c", config)
+    assert CliRunner().invoke(main, check).exit_code == 0
+
+
+def test_two_observers_of_one_name(config: Path, offered: Callable[..., None]) -> None:
+    """What they remember is in files of their names."""
+    code = "from nfqdpi.core.observer import Observer\nplugin = Observer('same', '1', lambda _: None)"
+    for name in ("bad_one", "bad_two"):
+        offered(name, code, name=name)
+    done = CliRunner().invoke(main, ["config", "check", "-c", str(config)])
+    assert (done.exit_code, "two observers are named 'same'" in done.stderr) == (2, True), done.output
 
 
 def test_two_of_one_name(plugins: Plugins, config: Path, offered: Callable[..., None]) -> None:
