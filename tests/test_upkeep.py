@@ -15,8 +15,7 @@ from nfqdpi.config.values import Duration, Member, Times
 from nfqdpi.doctor import upkeep
 from nfqdpi.doctor.finding import Finding, Level
 from nfqdpi.kernel.modules import Presence, closed, presence
-from nfqdpi.lists.fetch import Seen
-from nfqdpi.lists.store import Attempt, Facts, Store
+from nfqdpi.lists.store import Attempt, Facts, Seen, Store
 from nfqdpi.policy.formats import Format
 
 

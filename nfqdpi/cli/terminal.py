@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,9 @@ def fitted(widths: Sequence[int], gap: int) -> list[int]:
     fit = list(widths)
     if not sys.stdout.isatty():
         return fit
-    room = shutil.get_terminal_size().columns - gap * (len(fit) - 1)
+    from shutil import get_terminal_size  # for people: it brings three compressors along
+
+    room = get_terminal_size().columns - gap * (len(fit) - 1)
     while sum(fit) > room and max(fit) > _LEAST:
         fit[fit.index(max(fit))] -= 1
     return fit

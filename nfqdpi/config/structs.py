@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, get_args, get_origin
 
@@ -46,7 +45,9 @@ def struct(kind: Any, table: object, path: KeyPath, problems: Problems) -> Any:
 
 def near(name: str, known: Iterable[str]) -> str:
     """What may have been meant, for the end of a complaint."""
-    close = difflib.get_close_matches(name, list(known), 1)
+    from difflib import get_close_matches  # for those who have misspelt something
+
+    close = get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
@@ -125,9 +124,12 @@ class TimeZone(_Text):
 
     @classmethod
     def _read(cls, text: str) -> str:
+        if not text:
+            return text
+        from zoneinfo import ZoneInfo  # for those who name one
+
         try:
-            if text:
-                ZoneInfo(text)
+            ZoneInfo(text)
         except (ValueError, OSError):
             raise ValueError(f"{text!r} is no time zone such as \"Europe/Berlin\"") from None
         except KeyError:  # ZoneInfoNotFoundError

@@ -17,10 +17,9 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from msgspec import Struct
-
 from nfqdpi import __version__
 from nfqdpi.config.model import DomainList
+from nfqdpi.lists.store import Seen
 
 _PATIENCE = 20.0  # s without a byte
 _LONGEST = 600.0  # s in all; a server that sends drop by drop does not keep the lists behind it waiting for ever
@@ -32,13 +31,6 @@ Progress = Callable[[float], None]  # is told the share that is here, 0 to 1
 
 class SourceError(Exception):
     """Why a source gives no list."""
-
-
-class Seen(Struct, frozen=True):
-    """What tells an unchanged source: a server's ETag and Last-Modified, or a file's stamp."""
-
-    tag: str = ""
-    modified: str = ""
 
 
 class Fetched(NamedTuple):

@@ -12,10 +12,16 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from nfqdpi.folder import alone, replace
-from nfqdpi.lists.fetch import Seen
 from nfqdpi.policy.formats import Format
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What tells an unchanged source: a server's ETag and Last-Modified, or a file's stamp."""
+
+    tag: str = ""
+    modified: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from nfqdpi.config.model import DomainList
-from nfqdpi.lists.fetch import Fetched, Seen, SourceError, fetch, stamp
-from nfqdpi.lists.store import Attempt, Facts, Store
+from nfqdpi.lists.fetch import Fetched, SourceError, fetch, stamp
+from nfqdpi.lists.store import Attempt, Facts, Seen, Store
 from nfqdpi.policy import formats
 from nfqdpi.policy.formats import Format
 

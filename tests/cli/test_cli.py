@@ -170,13 +170,18 @@ def test_a_full_disk_is_told() -> None:
     assert (done.returncode, done.stderr) == (5, "nfqdpi: [Errno 28] No space left on device\n")
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(("command", "heavy"), [
+    (["--help"], {"msgspec", "scapy", "pyroute2", "netfilterqueue", "asyncio", "ahocorasick"}),
+    (["stats"], {"asyncio", "subprocess", "shutil", "zoneinfo", "difflib", "marisa_trie", "cryptography"}),
+    (["explain", "x.example"], {"asyncio", "subprocess", "http", "ssl", "cryptography"}),
+])
+def test_nothing_heavy_is_imported(command: list[str], heavy: set[str]) -> None:
     """The command line starts quickly because it imports only what the command needs."""
     program = (
         "import sys; from nfqdpi.cli import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({command})\n"
         "except SystemExit: pass\n"
-        "print(sorted({'msgspec', 'scapy', 'pyroute2', 'netfilterqueue', 'asyncio', 'ahocorasick'} & set(sys.modules)))"
+        f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -15,7 +15,8 @@ import pytest
 
 from nfqdpi.config.model import DomainList
 from nfqdpi.lists import fetch as fetching
-from nfqdpi.lists.fetch import Fetched, Seen, SourceError, fetch, stamp
+from nfqdpi.lists.fetch import Fetched, SourceError, fetch, stamp
+from nfqdpi.lists.store import Seen
 from tests.lists.server import Server, serving
 
 LIST = b"".join(b"0.0.0.0 name%d.example\n" % n for n in range(20_000))
