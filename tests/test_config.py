@@ -12,7 +12,7 @@ from nfqdpi import assemble
 from nfqdpi.config import Config, ConfigError, load
 from nfqdpi.config.values import Duration
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
-from tests.builders import hello
+from nfqdpi.testing.tls import hello
 from tests.core.transcript import Talk
 
 

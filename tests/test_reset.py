@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6
 
 from nfqdpi.core.packet import Flags
 from nfqdpi.kernel.reset import reset_for
-from tests.builders import ACK, CLIENT, CLIENT6, PSH, RST, SERVER, SERVER6, SYN, ip, tcp, udp
+from nfqdpi.testing.packets import ACK, CLIENT, CLIENT6, PSH, RST, SERVER, SERVER6, SYN, ip, tcp, udp
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from([ACK, ACK | PSH, SYN, SYN | ACK, 0]),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel.ruleset import Family, RuleSet, render
-from tests.builders import CLIENT6, SERVER6, ip, tcp, udp
+from nfqdpi.testing.packets import CLIENT6, SERVER6, ip, tcp, udp
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 
 GREASE = 0x0A0A  # RFC 8701
@@ -67,6 +68,18 @@ def hello(name: str | None, *extra: bytes, quantum: bool = False) -> bytes:
         *extra,
         extension(GREASE + 0x1010, b"\0"),
     ))
+
+
+def real_hello(name: str | None) -> bytes:
+    """What the local OpenSSL sends first."""
+    settings = ssl.create_default_context()
+    settings.check_hostname = False
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        settings.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise AssertionError("a handshake without a server")
 
 
 def server_hello(random: bytes = bytes(32), *, padding: int = 0) -> bytes:

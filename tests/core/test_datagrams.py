@@ -33,7 +33,7 @@ from nfqdpi.core.units import LIFE, SIZE, UnitTable
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
-from tests.builders import CLIENT, CLIENT6, SERVER, SERVER6, ip, udp
+from nfqdpi.testing.packets import CLIENT, CLIENT6, SERVER, SERVER6, ip, udp
 from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, RULES, SILENT, line
 
 OTHER, ELSEWHERE = "other.example", "elsewhere.example"

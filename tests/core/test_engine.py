@@ -10,23 +10,9 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.decision import Decision, Path
 from nfqdpi.core.verdict import Reason, Verdict
-from tests.builders import (
-    ACK,
-    CLIENT,
-    FIN,
-    PSH,
-    RST,
-    SERVER,
-    SYN,
-    URG,
-    extension,
-    hello,
-    ip,
-    request,
-    server_hello,
-    tcp,
-    udp,
-)
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, URG, ip, tcp, udp
+from nfqdpi.testing.tls import extension, hello, server_hello
 from tests.core.transcript import (
     ALLOWED,
     BAD,

@@ -11,7 +11,7 @@ from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
-from tests.builders import CLIENT, SERVER
+from nfqdpi.testing.packets import CLIENT, SERVER
 from tests.core.test_datagrams import Names
 from tests.core.transcript import CLOSED, OPEN, RULES, Talk
 

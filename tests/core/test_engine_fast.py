@@ -9,7 +9,8 @@ import pytest
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.policy.model import Policy
-from tests.builders import hello, request
+from nfqdpi.testing.http import request
+from nfqdpi.testing.tls import hello
 from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, SILENT, WATCHED, Talks
 
 

@@ -7,18 +7,9 @@ from itertools import product
 
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import Verdict
-from tests.builders import (
-    ACK,
-    FIN,
-    SERVER,
-    SYN,
-    hello,
-    ip,
-    request,
-    response,
-    server_hello,
-    tcp,
-)
+from nfqdpi.testing.http import request, response
+from nfqdpi.testing.packets import ACK, FIN, SERVER, SYN, ip, tcp
+from nfqdpi.testing.tls import hello, server_hello
 from tests.core.transcript import (
     ALLOWED,
     BAD,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.core.verdict import Reason, Verdict
-from tests.builders import request, response
+from nfqdpi.testing.http import request, response
 from tests.core.transcript import ALLOWED, BLOCKED, CLOSED, OPEN, OPENING, WATCHED, Talk, Talks, engine
 
 YES, NO = "inspect default", "block rule"

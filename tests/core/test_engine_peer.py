@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import RETRY, hello, request, server_hello
+from nfqdpi.testing.http import request
+from nfqdpi.testing.tls import RETRY, hello, server_hello
 from tests.core.transcript import ALLOWED, BLOCKED, Talk, engine
 
 

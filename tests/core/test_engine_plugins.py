@@ -7,13 +7,8 @@ import pytest
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, DatagramClassifier, Pending
 from nfqdpi.core.plugin import Advice, Adviser
 from nfqdpi.core.verdict import Verdict
-from tests.builders import (
-    ACK,
-    ip,
-    server_hello,
-    tcp,
-    udp,
-)
+from nfqdpi.testing.packets import ACK, ip, tcp, udp
+from nfqdpi.testing.tls import server_hello
 from tests.core.transcript import (
     ALLOWED,
     BAD,

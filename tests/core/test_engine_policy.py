@@ -10,15 +10,9 @@ from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup
 from nfqdpi.policy.model import Policy, Rule, Ruling
 from nfqdpi.policy.names import Pattern
-from tests.builders import (
-    ACK,
-    CLIENT,
-    SYN,
-    extension,
-    hello,
-    request,
-    server_hello,
-)
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, CLIENT, SYN
+from nfqdpi.testing.tls import extension, hello, server_hello
 from tests.core.transcript import (
     ALLOWED,
     BLOCKED,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.core.verdict import Reason, Verdict
-from tests.builders import (
+from nfqdpi.testing.tls import (
     CHANGE_CIPHER_SPEC,
     GREASE,
     RETRY,

@@ -16,9 +16,10 @@ from nfqdpi.core.engine import Engine
 from nfqdpi.core.known import IDLE, LEAST, SIZE, STAGES, KnownTable
 from nfqdpi.plugins import dns, tls
 from nfqdpi.policy.model import Policy
-from tests.builders import hello, ip, tcp, udp
+from nfqdpi.testing.dns import AAAA, A, answer, query, resource
+from nfqdpi.testing.packets import ip, tcp, udp
+from nfqdpi.testing.tls import hello
 from tests.core.transcript import OPEN
-from tests.plugins.dns_wire import AAAA, A, answer, query, resource
 
 ONE_CELL = SIZE // 8192  # a memory with a cell in each stage
 CLIENT, SERVER = bytes((10, 0, 0, 2)), bytes((192, 0, 2, 1))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.packet import Datagram, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.verdict import Reason
-from tests.builders import ACK, CLIENT, CLIENT6, FIN, PSH, RST, SERVER, SERVER6, SYN, ip, tcp, udp
+from nfqdpi.testing.packets import ACK, CLIENT, CLIENT6, FIN, PSH, RST, SERVER, SERVER6, SYN, ip, tcp, udp
 
 MALFORMED, TRUNCATED = Unreadable(Reason.MALFORMED), Unreadable(Reason.TRUNCATED)
 ENDS = [(CLIENT, SERVER), (CLIENT6, SERVER6)]

@@ -14,7 +14,8 @@ from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins import http, tls
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
-from tests.builders import ACK, CLIENT, CLIENT6, PSH, SERVER, SERVER6, SYN, hello, ip, tcp
+from nfqdpi.testing.packets import ACK, CLIENT, CLIENT6, PSH, SERVER, SERVER6, SYN, ip, tcp
+from nfqdpi.testing.tls import hello
 
 OPEN, CLOSED = Config().exceptions, {reason: Verdict.BLOCK for reason in Config().exceptions}
 CLASSIFIERS = (tls.classifier, http.classifier)

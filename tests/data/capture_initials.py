@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.builders import vector
+from nfqdpi.testing.tls import vector
 from tests.kernel.browser import OPTIONS
 
 HERE = Path(__file__).parent / "initials"

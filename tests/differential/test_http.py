@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nfqdpi.core.classifier import Classification, Classify, Glimpse, Pending
 from nfqdpi.plugins.http import classifier
 from nfqdpi.plugins.http_websocket import FRAMES
-from tests.builders import request
+from nfqdpi.testing.http import request
 from tests.differential.http_peers import Nginx, h11_hosts, llhttp_hosts, nginx, standard_hosts
 
 Hosts = Callable[[bytes], list[bytes]]

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Glimpse
 from nfqdpi.plugins.quic_packet import initial_keys, initials
 from nfqdpi.testing.quic import DCID, V1, V2, crypto, initial, varint
-from tests.builders import hello
+from nfqdpi.testing.tls import hello
 from tests.differential.tls_peers import aioquic
 from tests.fuzz.quic import said
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import Classification
 from nfqdpi.plugins.tls import classifier
-from tests.builders import (
+from nfqdpi.testing.tls import (
     CHANGE_CIPHER_SPEC,
     GREASE,
     alpn,

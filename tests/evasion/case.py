@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from nfqdpi.lab.network import SERVER, Family
-from tests.builders import request
+from nfqdpi.testing.http import request
 from tests.evasion.stream import RawStream
 from tests.evasion.witness import OTHER_PORT, PLAIN, RETRY, STANDARD, SWAPPED
 

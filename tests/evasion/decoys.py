@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from nfqdpi.testing.dns import query
-from tests.builders import request
+from nfqdpi.testing.http import request
 from tests.evasion.case import BLOCKED, DECOY, Attempt, Handshake, Play, Server, Trick, page, whole
 from tests.evasion.packets import DIES, How
 from tests.evasion.stream import RawStream

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from nfqdpi.lab.network import Family
-from tests.builders import ACK, FIN, PSH, RST
+from nfqdpi.testing.packets import ACK, FIN, PSH, RST
 from tests.evasion.case import FAMILIES, Fate, Trick, both
 from tests.evasion.packets import DIES, HOP_BY_HOP, How, option
 from tests.evasion.stream import RawStream

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from nfqdpi.lab.namespace import Namespace
 from nfqdpi.lab.network import SERVER, Family
-from tests.builders import ACK, PSH, SYN, record, request
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, PSH, SYN
+from nfqdpi.testing.tls import record
 from tests.evasion.case import DECOY
 from tests.evasion.hellos import padded
 from tests.evasion.packets import How, Place, segment

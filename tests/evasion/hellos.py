@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from tests.builders import extension, hello_message, record, server_name, vector
+from nfqdpi.testing.tls import extension, hello_message, record, server_name, vector
 
 # A share of X25519 that every server can use: the base point (RFC 7748, 4.1).
 _SHARE = struct.pack("!H", 29) + vector(2, b"\x09" + bytes(31))

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.builders import RST, request
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import RST
 from tests.evasion.case import ALLOWED, BLOCKED, DECOY, Attempt, Fate, Server, Trick, accepted, get, page, whole
 from tests.evasion.packets import DIES, How
 from tests.evasion.stream import RawStream

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from tests.builders import records
+from nfqdpi.testing.tls import records
 from tests.evasion import packets
 from tests.evasion.case import DECOY, Attempt, Server, Trick, both, page, server_hello
 from tests.evasion.hellos import padded

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from functools import partial
 
-from tests.builders import ACK, FIN, RST, SYN, request
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, FIN, RST, SYN
 from tests.evasion.case import BLOCKED, DECOY, both
 from tests.evasion.hellos import small
 from tests.evasion.packets import DIES, HONEST, How

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from nfqdpi.lab.network import Family
-from tests.builders import ACK, PSH
+from nfqdpi.testing.packets import ACK, PSH
 
 DIES = 2  # hops: the gateway passes it, the router behind it does not
 _HOPS = 64

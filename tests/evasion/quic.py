@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from nfqdpi.testing.quic import DRAFT29, V2, crypto, flight, initial, long_packet
-from tests.builders import hello
+from nfqdpi.testing.tls import hello
 from tests.evasion.case import ALLOWED, BLOCKED, DECOY, FAMILIES, Fate
 from tests.evasion.packets import (
     DESTINATION_OPTIONS,

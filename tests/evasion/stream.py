@@ -11,7 +11,7 @@ from itertools import count
 from typing import Literal, Self
 
 from nfqdpi.lab.network import Family, Lab
-from tests.builders import ACK, FIN, PSH, RST, SYN
+from nfqdpi.testing.packets import ACK, FIN, PSH, RST, SYN
 from tests.evasion.packets import HONEST, Arrived, How, Place, arrived, pieces, segment, timestamps
 from tests.evasion.wire import Tap, Wire, lan
 

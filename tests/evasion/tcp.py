@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.builders import ACK, FIN, PSH, URG, request
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, FIN, PSH, URG
 from tests.evasion.case import Attempt, Server, Trick, both, get, page, server_hello, shake
 from tests.evasion.hellos import small
 from tests.evasion.packets import DIES, HONEST, How, option, pieces

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from tests.builders import CHANGE_CIPHER_SPEC, GREASE, extension, handshake, hello_message, record, records, vector
+from nfqdpi.testing.tls import CHANGE_CIPHER_SPEC, GREASE, extension, handshake, hello_message, record, records, vector
 from tests.evasion import hellos
 from tests.evasion.case import (
     ALLOWED,

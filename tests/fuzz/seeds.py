@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nfqdpi.testing import dns as dns_wire
 from nfqdpi.testing.capture import ether, pcap
+from nfqdpi.testing.dns import ASKED, resource, service
 from nfqdpi.testing.flows import Talk
+from nfqdpi.testing.http import request, response
+from nfqdpi.testing.packets import CLIENT6, SERVER6, ip, tcp, udp
 from nfqdpi.testing.quic import ACK, CLOSE, PING, crypto, initial, long_packet
-from tests.builders import (
+from nfqdpi.testing.tls import (
     CHANGE_CIPHER_SPEC,
-    CLIENT6,
     GREASE,
     RETRY,
-    SERVER6,
     alpn,
     extension,
     hello,
     hello_message,
-    ip,
     record,
     records,
-    request,
-    response,
     server_hello,
     server_name,
-    tcp,
-    udp,
     vector,
 )
 from tests.fuzz.script import written
 from tests.fuzz.world import FIRST, PORTS, TEXTS, Answer, Forge, Send
-from tests.plugins import dns_wire
-from tests.plugins.dns_wire import ASKED, resource, service
 from tests.replay.files import pcapng
 
 _NAME = "blocked.example"

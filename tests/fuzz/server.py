@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from tests.builders import RETRY, response, server_hello
+from nfqdpi.testing.http import response
+from nfqdpi.testing.tls import RETRY, server_hello
 
 _ROOM = 8192  # bytes of a stream that are modelled
 _ONES = b"\1" * _ROOM

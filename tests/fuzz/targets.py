@@ -19,10 +19,10 @@ from nfqdpi.core.classifier import (
     Reply,
     Step,
 )
-from nfqdpi.core.decision import Client, Limits
+from nfqdpi.core.decision import Client, Limits, Outcome
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Segment, Unreadable, parse
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins import dns, http, quic, ssh, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.policy.model import Policy
@@ -30,12 +30,12 @@ from nfqdpi.replay.captures import BrokenCaptureError, Capture
 from nfqdpi.replay.fragments import Fragments
 from nfqdpi.replay.gate import Gate
 from nfqdpi.replay.links import ip_packet
-from tests.builders import extension, handshake, hello, hello_message, record, records, request, vector
+from nfqdpi.testing.http import request
+from nfqdpi.testing.tls import extension, handshake, hello, hello_message, record, records, vector
 from tests.core.transcript import OPEN, RULES
 from tests.fuzz import script
 from tests.fuzz.quic import datagrams, said
 from tests.fuzz.units import confirm, then, unit
-from tests.plugins.dns_wire import Advice
 
 if TYPE_CHECKING:
     from nfqdpi.replay.entry import Entry
@@ -54,7 +54,8 @@ _TLS_READERS = (tls.classifier.classify, then(_hello))
 _HTTP_READERS = (http.classifier.classify, then(_chunked), then(_upgrade), then(_unread), then(_websocket))
 _CONFIRMS = (confirm(_hello), confirm(_upgrade), confirm(_tunnel))
 _dns = dns.over_udp(dns.Settings(strip_ech=True))
-_ADVICE = (Advice(Verdict.ACCELERATE), Advice(Verdict.BLOCK), Advice(Verdict.ACCELERATE, (bytes(4), bytes(16))))
+_RULED = (Outcome(Verdict.ACCELERATE, Reason.RULE), Outcome(Verdict.BLOCK, Reason.RULE),
+          Outcome(Verdict.ACCELERATE, Reason.RULE, redirect=(bytes(4), bytes(16))))
 # What the fuzzer need not get right each time: the lengths around what it writes.
 _FRAMES: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: data,
@@ -164,7 +165,7 @@ def read_dns(data: bytes) -> None:
     assert (framed.names, framed.attributes, framed.flaw) == (found.names, found.attributes, found.flaw)
     for name in found.names:
         assert isinstance(_policy.decide(name, Client(bytes(4))).verdict, Verdict)
-    for advice in _ADVICE:
+    for advice in _RULED:
         made = found.edit(advice) if found.edit is not None else None
         if made is None:
             continue
@@ -175,7 +176,7 @@ def read_dns(data: bytes) -> None:
         again = _dns.read(made.payload)
         assert isinstance(again, Message)
         assert again.edit is not None
-        assert again.edit(_ADVICE[0]) in (None, Onward(made.payload))  # nothing is left to strip
+        assert again.edit(_RULED[0]) in (None, Onward(made.payload))  # nothing is left to strip
 
 
 def read_packet(data: bytes) -> None:

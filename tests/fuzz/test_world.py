@@ -13,7 +13,7 @@ from nfqdpi.core.engine import Engine
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.plugins import tls
-from tests.builders import server_hello
+from nfqdpi.testing.tls import server_hello
 from tests.fuzz import script
 from tests.fuzz.seeds import scripts
 from tests.fuzz.server import understand

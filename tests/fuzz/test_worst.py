@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import CHANGE_CIPHER_SPEC, extension, hello, records, server_hello
+from nfqdpi.testing.tls import CHANGE_CIPHER_SPEC, extension, hello, records, server_hello
 from tests.core.transcript import ALLOWED, Talk, engine
 from tests.fuzz.worst import CASES, seconds
 

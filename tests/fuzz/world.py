@@ -14,26 +14,9 @@ from dataclasses import dataclass
 from nfqdpi.core.decision import Action, Decision, Path
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.verdict import Reason, Verdict
-from tests.builders import (
-    ACK,
-    CHANGE_CIPHER_SPEC,
-    CLIENT,
-    CLIENT6,
-    FIN,
-    PSH,
-    RST,
-    SERVER,
-    SERVER6,
-    SYN,
-    URG,
-    hello,
-    hello_message,
-    ip,
-    records,
-    request,
-    server_name,
-    tcp,
-)
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ACK, CLIENT, CLIENT6, FIN, PSH, RST, SERVER, SERVER6, SYN, URG, ip, tcp
+from nfqdpi.testing.tls import CHANGE_CIPHER_SPEC, hello, hello_message, records, server_name
 from tests.core.transcript import ALLOWED, BLOCKED, engine
 from tests.fuzz.server import Image, understand
 

@@ -17,32 +17,27 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import dns_answer, http, quic, tls
 from nfqdpi.plugins.dns_message import parse as message
 from nfqdpi.replay.fragments import Fragments
+from nfqdpi.testing import dns as dns_wire
+from nfqdpi.testing.dns import ASKED, resource, service
+from nfqdpi.testing.http import request, response
+from nfqdpi.testing.packets import ACK, CLIENT6, SERVER6, ip, tcp
 from nfqdpi.testing.quic import crypto, initial, varint
-from tests.builders import (
-    ACK,
+from nfqdpi.testing.tls import (
     CHANGE_CIPHER_SPEC,
-    CLIENT6,
-    SERVER6,
     alpn,
     extension,
     handshake,
     hello,
     hello_message,
-    ip,
     record,
     records,
-    request,
-    response,
     server_hello,
     server_name,
-    tcp,
     vector,
 )
 from tests.core.transcript import ALLOWED, Talk, engine
 from tests.fuzz.quic import said
 from tests.fuzz.units import confirm, then, unit
-from tests.plugins import dns_wire
-from tests.plugins.dns_wire import ASKED, resource, service
 
 _CHUNKED = request(ALLOWED, "Transfer-Encoding: chunked", method="POST")
 _SEGMENT = 1400  # bytes

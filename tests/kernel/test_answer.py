@@ -11,7 +11,7 @@ from nfqdpi.core.envelope import datagram
 from nfqdpi.core.packet import UDP, FlowKey
 from nfqdpi.kernel.answer import Answerer
 from nfqdpi.lab.network import CLIENT, SERVER, Family, Lab
-from tests.builders import ip, udp
+from nfqdpi.testing.packets import ip, udp
 from tests.kernel.namespaces import PROGRAM, fresh
 
 FAMILIES: tuple[Family, ...] = (4, 6)

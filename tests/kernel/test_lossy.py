@@ -15,7 +15,8 @@ from nfqdpi.lab.daemon import daemon
 from nfqdpi.lab.link import Trouble
 from nfqdpi.lab.network import Family, Lab
 from nfqdpi.lab.web import WebServer
-from tests.builders import SYN, handshake, hello, record, server_hello
+from nfqdpi.testing.packets import SYN
+from nfqdpi.testing.tls import handshake, hello, record, server_hello
 from tests.kernel.daily import FAMILIES, config
 from tests.kernel.origin import Visitor
 from tests.soak import crowd

@@ -12,7 +12,7 @@ from nfqdpi.kernel import firewall
 from nfqdpi.kernel.reset import Resetter
 from nfqdpi.kernel.ruleset import Family, RuleSet
 from nfqdpi.lab.network import Lab
-from tests.builders import ip, tcp
+from nfqdpi.testing.packets import ip, tcp
 from tests.kernel.listener import Listener
 from tests.kernel.namespaces import PROGRAM, fresh
 from tests.kernel.origin import Origin, Visitor

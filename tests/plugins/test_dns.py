@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from msgspec import ValidationError, convert
 
 from nfqdpi.core.classifier import Back, Classification, Known, Message, Onward
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.decision import Outcome
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.plugins.dns import Settings, over_tcp, over_udp
 from nfqdpi.plugins.dns_message import Wire, parse
-from tests.builders import vector
-from tests.fuzz.units import then
-from tests.plugins.dns_wire import (
+from nfqdpi.testing.dns import (
     AAAA,
     ANSWER,
     ASKED,
@@ -27,7 +26,6 @@ from tests.plugins.dns_wire import (
     SOA,
     TXT,
     A,
-    Advice,
     answer,
     message,
     name,
@@ -36,12 +34,20 @@ from tests.plugins.dns_wire import (
     resource,
     service,
 )
+from nfqdpi.testing.tls import vector
+from tests.fuzz.units import then
 from tests.plugins.prefixes import answer as settled
 from tests.plugins.prefixes import settles
 
 V4, OTHER, V6 = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2)), bytes(range(16))
 
-ALLOW, BLOCK, SILENT = Advice(Verdict.ACCELERATE), Advice(Verdict.BLOCK), Advice(Verdict.BLOCK_SILENT)
+
+def ruled(verdict: Verdict, *redirect: bytes) -> Outcome:
+    """What the policy says of a message."""
+    return Outcome(verdict, Reason.RULE, redirect=redirect)
+
+
+ALLOW, BLOCK, SILENT = map(ruled, (Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 
 def read(data: bytes, **settings: object) -> Message:
@@ -51,21 +57,21 @@ def read(data: bytes, **settings: object) -> Message:
     return found
 
 
-def edited(data: bytes, ruling: Advice, **settings: object) -> Onward | Back | None:
+def edited(data: bytes, ruling: Outcome, **settings: object) -> Onward | Back | None:
     """What becomes of a datagram."""
     edit = read(data, **settings).edit
     assert edit is not None
     return edit(ruling)
 
 
-def given_back(data: bytes, ruling: Advice, **settings: object) -> Wire:
+def given_back(data: bytes, ruling: Outcome, **settings: object) -> Wire:
     """The answer that a query gets at once."""
     instead = edited(data, ruling, **settings)
     assert isinstance(instead, Back)
     return parse(instead.payload)
 
 
-def given_on(data: bytes, ruling: Advice, **settings: object) -> Wire:
+def given_on(data: bytes, ruling: Outcome, **settings: object) -> Wire:
     """What a client gets in place of an answer."""
     instead = edited(data, ruling, **settings)
     assert isinstance(instead, Onward)
@@ -155,7 +161,7 @@ def test_other_opcodes() -> None:
 def test_any_bytes(data: bytes, head: bytes) -> None:
     """Every datagram has an answer, and every ruling one of the three outcomes."""
     found = read(head + data, strip_ech=True)
-    for ruling in (ALLOW, BLOCK, SILENT, Advice(Verdict.ACCELERATE, (V4, V6))):
+    for ruling in (ALLOW, BLOCK, SILENT, ruled(Verdict.ACCELERATE, V4, V6)):
         assert found.edit is None or isinstance(found.edit(ruling), Onward | Back | None)
 
 
@@ -196,7 +202,7 @@ def test_a_silent_block() -> None:
 @pytest.mark.parametrize(("kind", "expected"), [(A, [OTHER]), (AAAA, [V6]), (HTTPS, []), (TXT, [])])
 def test_a_redirect(kind: int, expected: list[bytes]) -> None:
     """Addresses of the family asked for; hints and other records would lead past them."""
-    ruling = Advice(Verdict.ACCELERATE, (OTHER, V6))
+    ruling = ruled(Verdict.ACCELERATE, OTHER, V6)
     assert addresses(given_back(query("a.example", kind), ruling)) == expected
     hints = service((IPV4_HINT, V4), (IPV6_HINT, V6[::-1]))
     replaced = given_on(answer("a.example", kind, resource(ASKED, A, V4), resource(ASKED, HTTPS, hints)), ruling, ttl=5)
@@ -208,13 +214,13 @@ def test_a_redirect(kind: int, expected: list[bytes]) -> None:
 
 def test_a_redirect_to_the_other_family() -> None:
     """A name with no address of that family exists all the same."""
-    found = given_back(query("a.example", AAAA), Advice(Verdict.ACCELERATE, (OTHER,)))
+    found = given_back(query("a.example", AAAA), ruled(Verdict.ACCELERATE, OTHER))
     assert (found.rcode, found.answers, found.sections[1][0].kind) == (0, (), SOA)
 
 
 def test_a_block_counts_more_than_a_redirect() -> None:
     """Whatever the rule has beside."""
-    assert given_back(query("a.example"), Advice(Verdict.BLOCK, (OTHER,))).rcode == 3
+    assert given_back(query("a.example"), ruled(Verdict.BLOCK, OTHER)).rcode == 3
 
 
 def test_what_is_allowed_passes_as_it_is() -> None:

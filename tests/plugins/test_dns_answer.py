@@ -9,8 +9,7 @@ import pytest
 from nfqdpi.core.wire import Malformed
 from nfqdpi.plugins.dns_answer import BLOCKED, FORGED, addresses, denial, without_ech
 from nfqdpi.plugins.dns_message import parse
-from tests.builders import vector
-from tests.plugins.dns_wire import (
+from nfqdpi.testing.dns import (
     AAAA,
     ALPN,
     ANSWER,
@@ -36,6 +35,7 @@ from tests.plugins.dns_wire import (
     resource,
     service,
 )
+from nfqdpi.testing.tls import vector
 
 START = resource(ASKED, SOA, b"\0\0" + struct.pack("!5I", 1, 60, 60, 60, 60), ttl=60)
 V4, V6 = bytes((192, 0, 2, 1)), bytes(range(16))

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.plugins.dns_message import parse
-from tests.builders import vector
-from tests.plugins.dns_wire import (
+from nfqdpi.testing.dns import (
     AAAA,
     ALPN,
     ANSWER,
@@ -34,6 +33,7 @@ from tests.plugins.dns_wire import (
     resource,
     service,
 )
+from nfqdpi.testing.tls import vector
 
 LONG = ".".join(["a" * 63] * 3 + ["b" * 61])  # 255 bytes on the wire
 

@@ -12,7 +12,7 @@ import pytest
 from nfqdpi.core.classifier import Classification
 from nfqdpi.lab.cases import LONG_ALPN
 from nfqdpi.plugins.tls import classifier
-from tests.builders import records
+from nfqdpi.testing.tls import records
 from tests.plugins.prefixes import answer, waits
 
 HELLOS = Path(__file__).parents[1] / "data" / "hellos"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.plugins.http import classifier
-from tests.builders import request, response
+from nfqdpi.testing.http import request, response
 from tests.plugins.prefixes import answer, settles
 
 classify = classifier.classify

@@ -13,7 +13,7 @@ from nfqdpi.core.classifier import NEED_MORE, Answer, Classification, Glimpse
 from nfqdpi.plugins.quic import read
 from nfqdpi.plugins.quic_packet import initials
 from nfqdpi.testing.quic import ACK, CLOSE, DCID, DRAFT29, PING, V1, V2, crypto, flight, initial, long_packet
-from tests.builders import extension, hello, hello_message, server_name
+from nfqdpi.testing.tls import extension, hello, hello_message, server_name
 from tests.fuzz.quic import said
 
 DATA = Path(__file__).parents[1] / "data"

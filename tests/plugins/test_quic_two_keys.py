@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from nfqdpi.core.classifier import Classification
 from nfqdpi.plugins.quic_packet import Initial, Keys, initial_keys, initials
 from nfqdpi.testing.quic import DCID, crypto, initial, long_packet
-from tests.builders import hello
+from nfqdpi.testing.tls import hello
 from tests.fuzz.quic import said
 
 _CHOSEN = b"server's"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Classification, Pending, Reply, Step
 from nfqdpi.plugins.tls import classifier
-from tests.builders import (
+from nfqdpi.testing.tls import (
     CHANGE_CIPHER_SPEC,
     GREASE,
     RETRY,

@@ -24,7 +24,9 @@ from nfqdpi.core.classifier import Classifier, DatagramClassifier, Pending
 from nfqdpi.replay.jobs import Output, Settings, replay
 from nfqdpi.testing.capture import ether, pcap
 from nfqdpi.testing.flows import Talk
-from tests.builders import hello, ip, request, udp
+from nfqdpi.testing.http import request
+from nfqdpi.testing.packets import ip, udp
+from nfqdpi.testing.tls import hello
 from tests.replay.files import pcapng, replayed
 
 

@@ -12,8 +12,9 @@ from nfqdpi.config import Config
 from nfqdpi.replay.run import Replay, Tally
 from nfqdpi.testing import dns_answer, dns_query
 from nfqdpi.testing.capture import ether, pcap
+from nfqdpi.testing.packets import CLIENT, CLIENT6, SERVER, SERVER6, ip, tcp, udp
 from nfqdpi.testing.quic import crypto, flight, initial
-from tests.builders import CLIENT, CLIENT6, SERVER, SERVER6, hello, ip, tcp, udp
+from nfqdpi.testing.tls import hello
 from tests.replay.files import names, rows_of
 
 _SHORT = b"\x40" + bytes(40)  # a packet with a short header

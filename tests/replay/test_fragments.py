@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfqdpi.replay.fragments import Fragments
-from tests.builders import CLIENT6, SERVER6, ip, tcp
+from nfqdpi.testing.packets import CLIENT6, SERVER6, ip, tcp
 
 _BODY = tcp(bytes(range(100)) + b"the end")
 _V4 = ip(6, _BODY)

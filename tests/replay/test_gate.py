@@ -11,27 +11,11 @@ import msgspec
 import pytest
 
 from nfqdpi.config import Config
+from nfqdpi.testing.dns import ASKED, A, answer, resource
 from nfqdpi.testing.flows import Talk
-from tests.builders import (
-    ACK,
-    CLIENT,
-    CLIENT6,
-    FIN,
-    RST,
-    SERVER,
-    SERVER6,
-    SYN,
-    hello,
-    ip,
-    real_hello,
-    record,
-    request,
-    response,
-    server_hello,
-    tcp,
-    udp,
-)
-from tests.plugins.dns_wire import ASKED, A, answer, resource
+from nfqdpi.testing.http import request, response
+from nfqdpi.testing.packets import ACK, CLIENT, CLIENT6, FIN, RST, SERVER, SERVER6, SYN, ip, tcp, udp
+from nfqdpi.testing.tls import hello, real_hello, record, server_hello
 from tests.replay.files import names, rows_of
 
 _STRICT, _FAST = Config(), msgspec.convert({"inspect": {"mode": "fast"}}, Config, strict=False)

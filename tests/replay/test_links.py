@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nfqdpi.replay.links import ip_packet
 from nfqdpi.testing.capture import ether
-from tests.builders import CLIENT6, SERVER6, ip, tcp
+from nfqdpi.testing.packets import CLIENT6, SERVER6, ip, tcp
 
 _V4 = ip(6, tcp(b"payload"))
 _V6 = ip(6, tcp(b"payload"), CLIENT6, SERVER6)

@@ -6,7 +6,8 @@ import pytest
 
 from nfqdpi.core.classifier import Classification
 from nfqdpi.plugins import http, tls
-from tests.builders import alpn, extension, hello_message, record, request, server_name
+from nfqdpi.testing.http import request
+from nfqdpi.testing.tls import alpn, extension, hello_message, record, server_name
 
 
 def _http(host: str) -> Classification:

@@ -24,8 +24,8 @@ from nfqdpi.lab.daemon import daemon
 from nfqdpi.lab.namespace import LabError
 from nfqdpi.lab.network import SERVER, Lab
 from nfqdpi.lab.web import WebServer
+from nfqdpi.testing.dns import query
 from tests.kernel.daily import ask, config
-from tests.plugins.dns_wire import query
 
 CLIENTS, SERVERS = 50, 200  # addresses, a flow at most from each to each
 LEAST = 0.95

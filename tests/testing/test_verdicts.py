@@ -13,7 +13,7 @@ from nfqdpi.config import ConfigError
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classifier
 from nfqdpi.plugins import http, quic, tls
 from nfqdpi.testing import FromServer, assert_verdict, flow, hello, quic_initial, request, verdict_of, verdicts
-from tests.builders import server_hello
+from nfqdpi.testing.tls import server_hello
 
 NO = {"name": "no", "action": "block", "domains": ["blocked.example"]}
 
