@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from datetime import datetime, time, timedelta
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +57,16 @@ def command(  # noqa: PLR0913  one for each option
     except ValueError as error:
         fail(Exit.USAGE, str(error))
     reading = reader.Reader(wanted(accepts, after))
-    paths = list(files) or reader.siblings(Path(config.events.file), after)
     show = _show_json if as_json else _show
+    live = files[0] if files else Path(config.events.file)
     try:
-        for read in _followed(reading, paths, last, after) if follow else _past(reading, paths, last):
-            show(read)
-            if follow:
-                sys.stdout.flush()
+        with ExitStack() as held:
+            ours = [] if files and not follow else [held.enter_context(one) for one in _opened(live, after, files)]
+            for read in (_followed(reading, ours, live, last, after) if follow else
+                         _past(reading, list(map(reader.unpacked, ours)) or _sources(files), last)):
+                show(read)
+                if follow:
+                    sys.stdout.flush()
     except PermissionError as error:
         fail(Exit.NOT_PERMITTED, f"{error.filename}: not permitted: {AS_ROOT}")
     except KeyboardInterrupt:
@@ -79,9 +83,16 @@ def _sources(paths: Iterable[Path]) -> list[Iterable[bytes]]:
     return [Saved(path) if path != _STDIN else unpacked(open(0, "rb", closefd=False)) for path in paths]
 
 
-def _past(reading: Reader, paths: Iterable[Path], last: int | None) -> Iterable[Read]:
+def _opened(live: Path, after: datetime | None, files: Sequence[Path]) -> list[BufferedReader]:
+    """The event file behind those that it was rotated to; of ``files``, the one that is named."""
+    from nfqdpi.events.reader import opened
+
+    return ([] if files else opened(live, after)) or [live.open("rb")]
+
+
+def _past(reading: Reader, sources: list[Iterable[bytes]], last: int | None) -> Iterable[Read]:
     with busy("reading"):  # files may be large, and the first that is wanted at their end
-        found = _picked(reading, _sources(paths), last)
+        found = _picked(reading, sources, last)
         first = next(found, None)
     return chain([first] if first else [], found)
 
@@ -90,16 +101,16 @@ def _picked(reading: Reader, sources: list[Iterable[bytes]], last: int | None) -
     return reading.all(sources) if last is None else iter(reading.last(sources, last))
 
 
-def _followed(reading: Reader, paths: list[Path], last: int | None, after: datetime | None) -> Iterator[Read]:
-    """What is asked for of the past, then all that comes to the last of the files."""
-    from nfqdpi.events.reader import growing, whole
+def _followed(reading: Reader, files: list[BufferedReader], live: Path, last: int | None,
+              after: datetime | None) -> Iterator[Read]:
+    """What is asked for of the past, then all that comes to the last of the files, which is the live one."""
+    from nfqdpi.events.reader import growing, unpacked, whole
 
-    *older, live = paths
-    file = live.open("rb")
+    *older, file = files
     if last is None and after is None:
         file.seek(0, os.SEEK_END)
     else:
-        yield from _picked(reading, [*_sources(older), whole(file)], last)
+        yield from _picked(reading, [*map(unpacked, older), whole(file)], last)
     yield from reading.all([growing(file, live)])
 
 

@@ -167,7 +167,7 @@ class Events(Struct, frozen=True):
     file: FilePath = "/var/log/nfqdpi/eve.json"
     verdicts: Literal["all", "blocked", "none"] = "all"
     max_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
-    keep: Annotated[int, Meta(ge=0, le=1000)] = 4
+    keep: Annotated[int, Meta(ge=0, le=500)] = 4  # whoever reads them opens all at once, and may have 1024
     journald: bool = False
     syslog: SyslogTarget = SyslogTarget("")
 

@@ -131,7 +131,7 @@ def _newer(file: BufferedReader, path: Path) -> list[BufferedReader]:
     """The files that have been written since this one, the live one last; none where this is the live one, or there is
     no other yet."""
     ours = os.fstat(file.fileno())
-    found = _opened(path)
+    found = opened(path)
     newer: list[BufferedReader] = []
     for other in reversed(found):
         facts = os.fstat(other.fileno())
@@ -144,16 +144,17 @@ def _newer(file: BufferedReader, path: Path) -> list[BufferedReader]:
     return newer
 
 
-def _opened(path: Path) -> list[BufferedReader]:
-    """The siblings and the file, opened; none while there is no such file. Nobody has renamed one of them meanwhile."""
+def opened(path: Path, since: datetime | None = None) -> list[BufferedReader]:
+    """The siblings and the file, opened; none while there is no such file. Nobody has renamed one of them meanwhile:
+    what is renamed while others are read would come twice, or not at all."""
     while path.exists():
-        names = siblings(path)
+        names = siblings(path, since)
         found: list[BufferedReader] = []
         with suppress(FileNotFoundError):
             found.extend(other.open("rb") for other in names)
         with suppress(FileNotFoundError):
-            opened = [os.fstat(other.fileno()).st_ino for other in found]
-            if names == siblings(path) and opened == [other.stat().st_ino for other in names]:
+            inodes = [os.fstat(other.fileno()).st_ino for other in found]
+            if names == siblings(path, since) and inodes == [other.stat().st_ino for other in names]:
                 return found
         for other in found:
             other.close()

@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 
 from nfqdpi.cli import main
 from nfqdpi.cli.events import moment
-from nfqdpi.events.model import notice
+from nfqdpi.events.model import Line, notice
+from nfqdpi.events.reader import Reader
 from tests.events.samples import line
 
 NOW = datetime(2026, 11, 22, 15, 30)
@@ -134,6 +135,23 @@ def test_no_event_file(tmp_path: Path) -> None:
     (tmp_path / "nfqdpi.toml").write_text('[events]\nfile = ""\n')
     result = call("-c", tmp_path / "nfqdpi.toml")
     assert (result.exit_code, "switched off" in result.stderr) == (2, True)
+
+
+def test_a_rotation_while_files_are_read(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event comes once: what is read is what the files were when it began."""
+    path = config.parent / "eve.json"
+    shown = Reader._picked
+
+    def rotate(reading: Reader, text: bytes) -> Line | None:
+        if b"old.example" in text:
+            (config.parent / "eve.json.1.gz").rename(config.parent / "eve.json.2.gz")
+            path.rename(config.parent / "eve.json.1")
+            path.write_bytes(line("new.example"))
+        return shown(reading, text)
+
+    monkeypatch.setattr(Reader, "_picked", rotate)
+    told = call("-c", config).stdout
+    assert [told.count(name) for name in ("old.example", "a.x.example", "b.example")] == [1, 1, 1]
 
 
 def test_following(config: Path) -> None:
