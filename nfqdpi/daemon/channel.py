@@ -7,6 +7,7 @@ the channel tells it to stop.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import socket
@@ -33,6 +34,18 @@ def pair() -> tuple[socket.socket, socket.socket]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _WAITING)
     return ours, theirs
+
+
+def heard(channel: socket.socket) -> bytes:
+    """The supervisor's next message, none of which is empty; b"": there is none. At the channel's end the loop is told
+    to wait for no more."""
+    try:
+        message = channel.recv(LONGEST)
+    except OSError:
+        return b""
+    if not message:
+        asyncio.get_running_loop().remove_reader(channel)
+    return message
 
 
 class Kind(Enum):

@@ -143,12 +143,7 @@ class Observers:
 
     def _hear(self, channel: socket.socket) -> bool:
         """One message. False: there is none."""
-        try:
-            message = channel.recv(talk.LONGEST)
-        except OSError:
-            return False
-        if not message:
-            asyncio.get_running_loop().remove_reader(channel)
+        if not (message := talk.heard(channel)):
             return False
         self._heard = monotonic()
         if message[:1] == BEAT:

@@ -137,12 +137,7 @@ class Pool:
 
     def _hear(self, place: Place, channel: socket.socket) -> bool:
         """One message of a worker. False: there is none."""
-        try:
-            message = channel.recv(talk.LONGEST)
-        except OSError:
-            return False
-        if not message:
-            asyncio.get_running_loop().remove_reader(channel)
+        if not (message := talk.heard(channel)):
             return False
         content = message[1:]
         match Kind(message[:1]):
