@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from ipaddress import ip_address
 from math import inf
@@ -18,7 +19,7 @@ from nfqdpi.config import model as keys
 from nfqdpi.core.decision import Limits
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.judge import KnownNames
-from nfqdpi.core.plugin import Reader
+from nfqdpi.core.plugin import Adviser, Reader
 from nfqdpi.core.units import UnitTable
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.lists.compile import look
@@ -143,11 +144,14 @@ def time_zone(config: Config) -> tzinfo:
 def engine(config: Config, by: Policy, known: KnownNames | None = None,
            readers: Iterable[Reader] | None = None, units: UnitTable | None = None) -> Engine:
     """A new engine with these classifiers, or else with those of the plugins that are enabled, governed ``by`` this
-    policy. ``known``: what clients were told by DNS; ``units``: whose they are. Raises plugins.PluginError."""
+    policy. Slow advisers among these classifiers advise at once; the others are asked. ``known``: what clients were
+    told by DNS; ``units``: whose they are. Raises plugins.PluginError."""
     inspect = config.inspect
     limits = Limits(inspect.max_bytes, inspect.max_segments, inspect.timeout, inspect.max_flows)
     if readers is None:
         readers = (one for offered in plugins.readers(config.plugin).values() for one in offered)
+    else:
+        readers = (replace(one, slow=None) if isinstance(one, Adviser) else one for one in readers)
     return Engine(readers, by, config.exceptions, limits=limits, strict=inspect.mode == "strict",
                   simulate=config.simulated, known=known, units=units)
 

@@ -119,8 +119,9 @@ def _about(point: EntryPoint, config: Config) -> dict[str, Any]:
 def _reads(reader: Classifier | DatagramClassifier | Adviser | Observer) -> dict[str, Any]:
     """Of which packets it gets what."""
     if isinstance(reader, Adviser | Observer):
+        slow = to_builtins(reader.slow) if isinstance(reader, Adviser) else None
         return {"protocol": "", "version": reader.version, "ports": [], "over": "",
-                "observes": isinstance(reader, Observer)}
+                "observes": isinstance(reader, Observer), "slow": slow}
     common = {"protocol": reader.protocol, "version": reader.version, "ports": list(reader.ports)}
     if isinstance(reader, DatagramClassifier):
         return {**common, "over": "UDP", "both": reader.both}
@@ -132,6 +133,8 @@ def _sentence(reads: dict[str, Any]) -> str:
     ports = ", ".join(map(str, reads["ports"]))
     if not reads["over"]:
         what = "verdicts, and flows that have ended" if reads["observes"] else "what other plugins find"
+        if slow := reads["slow"]:
+            what += f"; its flow {'waits' if slow['waits'] else 'goes on'} for up to {slow['patience']:g} s"
         return f"{what} (version {reads['version']})"
     if reads["over"] == "UDP":
         what = f"datagrams of {'both sides' if reads['both'] else 'clients'}, port {ports}"

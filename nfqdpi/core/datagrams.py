@@ -13,6 +13,7 @@ from itertools import count
 from mmap import mmap
 from typing import assert_never
 
+from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import (
     Answer,
     Back,
@@ -38,6 +39,7 @@ _IDLE = 180.0  # s without a datagram; conntrack forgets the flow as soon (nf_co
 _HELD = 2  # bytes that a reader may hold for each that it has got
 
 _ELSEWHERE = "a unit that another flow has a part of"
+_WAITING = Decision(Verdict.INSPECT, Action.DROP, Reason.NEED_MORE)  # it will be sent again
 _NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
 _numbers = count()  # what tells flows on one five-tuple apart
 
@@ -47,10 +49,10 @@ class DatagramFlow:
     being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have
     got, and may keep to compare later ones with; ``judged``: of them, those of units before. ``ids``: of its units, all
     claimed for it under its ``number``, which no flow before or after it has. ``crosses``: its server is not where its
-    client is."""
+    client is. ``asked``: about the last unit that there were questions about."""
 
-    __slots__ = ("client", "crosses", "datagrams", "held", "ids", "judged", "key", "number", "packets", "readers",
-                 "reason", "seen", "since", "verdict", "weight")
+    __slots__ = ("asked", "client", "crosses", "datagrams", "held", "ids", "judged", "key", "number", "packets",
+                 "readers", "reason", "seen", "since", "verdict", "weight")
 
     def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float, *,
                  crosses: bool = False) -> None:
@@ -66,6 +68,7 @@ class DatagramFlow:
         self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
         self.weight = 0  # bytes, as the table last put it on the scales
+        self.asked: Asked | None = None
 
     @property
     def memory(self) -> int:
@@ -129,7 +132,10 @@ class Datagrams:
             self.flows.open(flow)
             if self._strict and lost:
                 return self._except(flow, Reason.TIMEOUT, now)  # E7: the rest of a unit, perhaps
-        flow.packets += 1
+        if flow.asked is None or flow.asked.judged:
+            flow.packets += 1
+        elif flow.asked.waiting:
+            return _WAITING
         if flow.verdict.blocks or not flow.readers:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)
@@ -223,8 +229,27 @@ class Datagrams:
             outcome = self._judge.exception(Reason.MALFORMED)
         elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:
             outcome = self._judge.exception(suspicion)
+        elif self._judge.asking.needed and not outcome.verdict.blocks:
+            asked = flow.asked = self._judge.asking.ask(flow.asked, flow, flow.packets, found, outcome, now)
+            if asked.waiting:
+                return Decision(flow.verdict, Action.HOLD, Reason.NEED_MORE, question=asked.number)
+            found, outcome = self._judge.meanwhile(asked, *self._judge.heard(asked, found, outcome))
         flow.held += unit.length
         return self._decide(flow, outcome, found, unit.then, now)
+
+    def late(self, asked: Asked, now: float) -> Decision | None:
+        """As the engine's."""
+        flow = self.flows.get(asked.flow.key)
+        if flow is None or flow is not asked.flow or flow.verdict.blocks:
+            return None
+        found, outcome = self._judge.late(asked, flow.client)
+        if not outcome.verdict.blocks and (outcome.verdict is Verdict.INSPECT or flow.asked is not asked):
+            return None
+        told = (Judgement(flow.key, flow.client, outcome, found, flow.packets, now),)
+        flow.verdict, flow.reason = outcome.verdict, outcome.reason
+        if outcome.verdict.blocks or not self._strict:
+            self.flows.decide(flow, now)
+        return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
 
     def _decide(self, flow: DatagramFlow, outcome: Outcome, found: Classification | None,
                 then: ReadDatagram | None, now: float) -> Decision:

@@ -74,6 +74,7 @@ class Action(Enum):
 
     MARK = auto()  # the verdict goes into the mark, and the packet meets the rules again, which obey it
     DROP = auto()  # it goes nowhere; the mark stays as it was
+    HOLD = auto()  # it is kept where it is, and decided again once a question is answered
 
 
 class Outcome(NamedTuple):
@@ -104,7 +105,8 @@ class Judgement(NamedTuple):
 
 class Decision(NamedTuple):
     """The verdict for a flow, what happens to this packet, why, and what is new about it. ``onward``: the packet that
-    goes on in its place, ``back``: one that goes to its sender; both begin with their IP headers."""
+    goes on in its place, ``back``: one that goes to its sender; both begin with their IP headers. ``question``: the
+    number of the one that a held packet waits for."""
 
     verdict: Verdict
     action: Action
@@ -112,3 +114,4 @@ class Decision(NamedTuple):
     judgements: tuple[Judgement, ...] = ()
     onward: bytes | None = None
     back: bytes | None = None
+    question: int = 0

@@ -12,12 +12,13 @@ from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
+from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import Classification, Classifier, DatagramClassifier, Glimpse, Pending, Step
 from nfqdpi.core.datagrams import Datagrams
 from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path, Policy
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.judge import Judge, KnownNames
-from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, Unreadable, parse
+from nfqdpi.core.packet import TCP, Datagram, Flags, FlowKey, Segment, Unreadable, parse
 from nfqdpi.core.plugin import Adviser
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
@@ -37,7 +38,10 @@ _CONFIRMING: Final = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)
 _CONFIRMED: Final = Decision(Verdict.ACCELERATE, Action.MARK, Reason.CONFIRMED)
 _WATCHING: Final = Decision(Verdict.INSPECT, Action.MARK, Reason.CONFIRMED)
 _OUTSIDE: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.OUT_OF_WINDOW)
+_WAITING: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.NEED_MORE)  # it will be sent again
 _UNFIT: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
+
+Shown = tuple[Classification | None, Outcome]  # what is told of a unit
 
 
 class Engine:
@@ -77,15 +81,18 @@ class Engine:
         """From the next packet on another policy decides."""
         self.judge.govern(policy, exceptions)
 
-    def use(self, classifiers: Iterable[Classifier | DatagramClassifier | Adviser], *, lacking: bool = False) -> None:
+    def use(self, classifiers: Iterable[Classifier | DatagramClassifier | Adviser], *, lacking: bool = False,
+            unadvised: bool = False) -> None:
         """From the next flow on these read. ``lacking``: one that should is left out, so what nobody knows may be its:
-        that is treated as ``plugin_error`` says."""
+        that is treated as ``plugin_error`` says. ``unadvised``: so is a slow adviser, and every unit is its."""
         classifiers = tuple(classifiers)
         datagrams = [c for c in classifiers if isinstance(c, DatagramClassifier)]
         self.datagrams.use(datagrams, lacking=lacking)
         # Where no answers are seen any more, those that were are of no use.
         self.judge.known = self._known if any(c.both for c in datagrams) else None
-        self.judge.advisers = tuple(c for c in classifiers if isinstance(c, Adviser))
+        advisers = [c for c in classifiers if isinstance(c, Adviser)]
+        self.judge.advisers = tuple(one for one in advisers if one.slow is None)
+        self.judge.asking.use((one for one in advisers if one.slow is not None), lacking=unadvised)
         streams = [c for c in classifiers if isinstance(c, Classifier)]
         self._readers = tuple(c.bounded for c in streams if c.elsewhere)
         self._readers_on = {  # what is asked about flows to ports that are some classifier's own
@@ -140,7 +147,7 @@ class Engine:
         for piece in segment.pieces(self._piece):
             decision = self._segment(piece, now, path, state)
             told += decision.judgements
-            if decision.action is Action.DROP or decision.verdict in _FINAL:
+            if decision.action is not Action.MARK or decision.verdict in _FINAL:
                 break
             state = decision.verdict
         return decision._replace(judgements=told)
@@ -185,7 +192,11 @@ class Engine:
         self.flows.open(flow)
         return flow
 
-    def _from_client(self, flow: Flow, segment: Segment, now: float) -> Decision:  # noqa: PLR0911  one for each answer
+    def _from_client(  # noqa: C901, PLR0911  one for each answer
+        self, flow: Flow, segment: Segment, now: float
+    ) -> Decision:
+        if flow.asked is not None and not flow.asked.judged and flow.verdict not in _FINAL:
+            return self._held(flow, flow.asked, now)
         flow.packets += 1
         if flow.verdict in _FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
@@ -211,6 +222,13 @@ class Engine:
                 return self._except(flow, Reason.TOO_BIG, flow.key, now)  # E2
             case other:
                 assert_never(other)
+
+    def _held(self, flow: Flow, asked: Asked, now: float) -> Decision:
+        """The packet that was held, once it waits no more; before that, any other, which the client will send again."""
+        if asked.waiting:
+            return _WAITING
+        asked.judged = True
+        return self._read(flow, now)
 
     def _grown(self, flow: Flow, waiting: Decision, now: float) -> Decision:
         """There are new bytes, of an unjudged unit or behind one that the server has not answered."""
@@ -258,7 +276,7 @@ class Engine:
                 case Classification() as found:
                     decision = self._judge(flow, found, now)
                     told += decision.judgements
-                    if decision.verdict in _FINAL:
+                    if decision.action is Action.HOLD or decision.verdict in _FINAL:
                         return decision._replace(judgements=told)
                 case other:
                     assert_never(other)
@@ -283,23 +301,43 @@ class Engine:
                 found, outcome = self.judge.advised(found, outcome, flow.client, flow.key.dst)
         if (reason := self._against(flow, found, outcome)) is not None:
             return self._except(flow, reason, flow.key, now, found)
-        watch_on = (self.strict or found.asks) and (found.confirm is not None or found.then is not None)
         if outcome.verdict.blocks:
             return self._decide(flow, outcome, found, now)
+        if self.judge.asking.needed and not found.asks:
+            return self._consult(flow, found, outcome, now)
+        return self._let_on(flow, outcome, found, (found, outcome), now)
+
+    def _consult(self, flow: Flow, found: Classification, outcome: Outcome, now: float) -> Decision:
+        """Nothing stands against the unit but what slow advisers may say."""
+        if flow.readers:  # else it is a claim, which was asked about when it was made
+            flow.asked = self.judge.asking.ask(flow.asked, flow, flow.stream.start, found, outcome, now)
+        asked, shown = flow.asked, (found, outcome)
+        if asked is not None and asked.at == flow.stream.start:
+            if asked.waiting:
+                return Decision(flow.verdict, Action.HOLD, Reason.NEED_MORE, question=asked.number)
+            found, outcome = self.judge.heard(asked, found, outcome)
+            if outcome.verdict.blocks:
+                return self._decide(flow, outcome, found, now)
+            shown = self.judge.meanwhile(asked, found, outcome)
+        return self._let_on(flow, outcome, found, shown, now)
+
+    def _let_on(self, flow: Flow, outcome: Outcome, found: Classification, shown: Shown, now: float) -> Decision:
+        """The unit is allowed; what the server has to say, and what follows."""
+        watch_on = (self.strict or found.asks) and (found.confirm is not None or found.then is not None)
         if not watch_on:
-            return self._unproved(flow, outcome, found, now)
+            return self._unproved(flow, outcome, found, shown, now)
         # Where the answer cannot be told from an earlier one, a unit that would leave its protocol leads nowhere.
         awaits = found.confirm is not None and (flow.answer_begins or not found.hold)
         if awaits and flow.ahead_of_reply(found):
             return self._except(flow, Reason.MALFORMED, flow.key, now, found)
-        told = (_judgement(flow, outcome, found, now),)
+        told = (_judgement(flow, *shown, now),)
         if awaits:
             flow.await_reply(found, outcome.verdict, self.judge.policy.revision)
         else:
             # E12: the next request on the same connection may name another host.
             flow.next_unit(found, found.then, now)
             flow.answers_read = False
-        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+        return Decision(flow.verdict, Action.MARK, shown[1].reason, told)
 
     def _against(self, flow: Flow, found: Classification, outcome: Outcome) -> Reason | None:
         """Why a unit is not to be believed."""
@@ -312,31 +350,48 @@ class Engine:
             return Reason.MALFORMED  # the port is a plugin's own: what that may know is not let go as another's
         return self.judge.suspicion(found)
 
-    def _unproved(self, flow: Flow, outcome: Outcome, found: Classification, now: float) -> Decision:
+    def _unproved(self, flow: Flow, outcome: Outcome, found: Classification, shown: Shown, now: float) -> Decision:
         """A unit of a protocol that nobody reads on, and nobody knows how a server answers."""
         if self.strict and flow.opening_seen:
             if flow.rivals and flow.claim is None:
                 flow.claim, flow.readers = found, flow.rivals  # first all others say what they take it for
                 return _READING
             if flow.rivals or outcome.verdict is Verdict.ACCELERATE:
-                return self._on_any_reply(flow, outcome, found, found, now)
-        if outcome.verdict is Verdict.ACCELERATE:
+                return self._on_any_reply(flow, outcome, shown, found, now)
+        if outcome.verdict is Verdict.ACCELERATE and not _held_up(flow):
             return self._decide(flow, outcome, found, now)
         # So it is where the rule says inspect: the client's packets keep coming to the queue.
-        told = (_judgement(flow, outcome, found, now),)
+        told = (_judgement(flow, *shown, now),)
         flow.next_unit(found, None, now)
         flow.answers_read = False
-        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+        return Decision(flow.verdict, Action.MARK, shown[1].reason, told)
 
-    def _on_any_reply(self, flow: Flow, outcome: Outcome, found: Classification | None, unit: Classification,
-                      now: float) -> Decision:
+    def _on_any_reply(self, flow: Flow, outcome: Outcome, shown: Shown, unit: Classification, now: float) -> Decision:
         """E6: accelerate (or watch), but not on the client's word alone. Any reply that acknowledges what has come will
         do, where nobody knows how a server answers; what passes until then is recorded (E2)."""
-        told = (_judgement(flow, outcome, found, now),)
+        told = (_judgement(flow, *shown, now),)
         flow.doubted = bool(flow.rivals)
         flow.readers = flow.rivals or self._readers  # only what somebody reads is recorded, asked or not
         flow.await_reply(replace(unit, length=len(flow.stream.head)), outcome.verdict, self.judge.policy.revision)
-        return Decision(flow.verdict, Action.MARK, outcome.reason, told)
+        return Decision(flow.verdict, Action.MARK, shown[1].reason, told)
+
+    def late(self, asked: Asked, now: float) -> Decision | None:
+        """What becomes of a flow, by its mark and at once, that has passed before the slow advisers answered, now that
+        they have. None: nothing does."""
+        if asked.flow.key.proto != TCP:
+            return self.datagrams.late(asked, now)
+        flow = self.flows.get(asked.flow.key)
+        if flow is None or flow is not asked.flow or flow.verdict in _FINAL:
+            return None
+        found, outcome = self.judge.late(asked, flow.client)
+        if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and asked.held_up and flow.asked is asked):
+            return self._decide(flow, outcome, found, now)
+        if outcome.verdict is Verdict.INSPECT:
+            flow.confirmed = Verdict.INSPECT  # what was told of it already
+            return None
+        if flow.claim is not None and flow.awaiting is None:
+            return None  # it is yet to be told of
+        return Decision(flow.verdict, Action.MARK, outcome.reason, (_judgement(flow, found, outcome, now),))
 
     def _unknown(self, flow: Flow, now: float) -> Decision:
         flow.rivals, flow.readers, flow.contested = flow.readers, (), False
@@ -350,7 +405,7 @@ class Engine:
         found = named if named.names else None
         outcome = self.judge.ask(named.names, Reason.UNKNOWN_PROTOCOL, flow.client)
         if self.strict and (outcome.verdict is Verdict.ACCELERATE or (flow.rivals and not outcome.verdict.blocks)):
-            return self._on_any_reply(flow, outcome, found, named, now)
+            return self._on_any_reply(flow, outcome, (found, outcome), named, now)
         return self._decide(flow, outcome, found, now)
 
     def _from_server(self, flow: Flow, segment: Segment, now: float) -> Decision:
@@ -371,10 +426,12 @@ class Engine:
             nameless = Reason.NO_NAME if unit.protocol else Reason.UNKNOWN_PROTOCOL
             outcome = self.judge.ask(unit.names, nameless, flow.client, unit.protocol)
             unit, outcome = self.judge.advised(unit, outcome, flow.client, flow.key.dst)
+            if flow.asked is not None:
+                unit, outcome = self.judge.heard(flow.asked, unit, outcome)
             if outcome.verdict.blocks:
                 return self._decide(flow, outcome, unit if unit.protocol else None, now)
             flow.confirmed, flow.revision = outcome.verdict, self.judge.policy.revision
-        if reply.accepted and flow.confirmed is Verdict.ACCELERATE:
+        if reply.accepted and flow.confirmed is Verdict.ACCELERATE and not _held_up(flow):
             flow.verdict, flow.reason = Verdict.ACCELERATE, Reason.CONFIRMED
             self.flows.decide(flow, now)
             return _CONFIRMED
@@ -394,7 +451,7 @@ class Engine:
         return Decision(outcome.verdict, Action.MARK, reason, told)
 
     def _decide(self, flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Decision:
-        told = (_judgement(flow, outcome, found, now),)
+        told = (_judgement(flow, found, outcome, now),)
         flow.verdict, flow.reason, flow.revision = outcome.verdict, outcome.reason, self.judge.policy.revision
         self.flows.decide(flow, now)
         return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
@@ -405,7 +462,15 @@ def _so_far(flow: Flow, told: tuple[Judgement, ...]) -> Decision:
     return Decision(flow.verdict, Action.MARK, told[-1].outcome.reason, told) if told else _READING
 
 
-def _judgement(flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Judgement:
+def _held_up(flow: Flow) -> bool:
+    """True of a flow that would be accelerated, but that slow advisers have yet to answer."""
+    if flow.asked is None or not flow.asked.until:
+        return False
+    flow.asked.held_up = True
+    return True
+
+
+def _judgement(flow: Flow, found: Classification | None, outcome: Outcome, now: float) -> Judgement:
     since = now if flow.since is None else flow.since
     return Judgement(flow.key, flow.client, outcome, found, flow.packets, since, flow.stream.base)
 

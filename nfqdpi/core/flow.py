@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.core.decision import Client, Path
 from nfqdpi.core.packet import Flags, FlowKey, Segment
@@ -34,9 +35,9 @@ class Flow:
     began, in ``now``'s seconds; None between units.
     """
 
-    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "awaiting", "claim", "client", "confirmed", "contested",
-                 "crosses", "doubted", "end", "key", "packets", "readers", "reason", "revision", "rival_base", "rivals",
-                 "seen", "server", "server_base", "since", "stream", "verdict", "weight")
+    __slots__ = ("_beyond", "_looked", "acked", "answers_read", "asked", "awaiting", "claim", "client", "confirmed",
+                 "contested", "crosses", "doubted", "end", "key", "packets", "readers", "reason", "revision",
+                 "rival_base", "rivals", "seen", "server", "server_base", "since", "stream", "verdict", "weight")
 
     def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
         self.key = key
@@ -65,6 +66,7 @@ class Flow:
         self._looked = 0  # bytes in which the answer was looked for, over and over
         self._beyond: tuple[int, Classify | None, int] | None = None  # how far ahead_of_reply has read
         self.weight = 0  # bytes, as the table last put it on the scales
+        self.asked: Asked | None = None  # about the last unit that there were questions about
 
     def take(self, segment: Segment) -> Added:
         """Put a client segment's bytes on record, if a server would take them where it stands."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
+from nfqdpi.core.asking import Asked, Asking
 from nfqdpi.core.classifier import Classification, Known
 from nfqdpi.core.decision import Client, Outcome, Policy
-from nfqdpi.core.plugin import Adviser
+from nfqdpi.core.plugin import Advice, Adviser
 from nfqdpi.core.verdict import Reason, Verdict
 
 _NOTHING_ASKED: Final = Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
+_ASKED: Final = Outcome(Verdict.INSPECT, Reason.ADVICE)
 
 
 # The order of advice.
@@ -37,7 +39,8 @@ class Judge:
         self.policy = policy
         self.exceptions = exceptions
         self.known: KnownNames | None = None
-        self.advisers: tuple[Adviser, ...] = ()
+        self.advisers: tuple[Adviser, ...] = ()  # those that answer at once
+        self.asking = Asking()
 
     def govern(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
         """From now on another policy speaks."""
@@ -63,18 +66,35 @@ class Judge:
 
     def advised(self, found: Classification, outcome: Outcome, client: Client, server: bytes
                 ) -> tuple[Classification, Outcome]:
-        """The unit and what becomes of it once the advisers were heard. Who has changed something is noted."""
-        verdict = outcome.verdict
-        if verdict.blocks:
+        """The unit and what becomes of it once those advisers were heard that answer at once."""
+        if outcome.verdict.blocks:
             return found, outcome
-        for adviser in self.advisers:
-            advice = adviser.advise(found, client.address, server)
-            if advice is None or _STRICT[advice.verdict] <= _STRICT[verdict]:
-                continue
-            verdict = advice.verdict
-            found = replace(found, attributes={**found.attributes, "advice": f"{adviser.name}: {advice.why}"})
-            outcome = Outcome(verdict, Reason.ADVICE)
-        return found, outcome
+        return _weighed(found, outcome, ((one.name, one.advise(found, client.address, server))
+                                         for one in self.advisers))
+
+    def heard(self, asked: Asked, found: Classification, outcome: Outcome) -> tuple[Classification, Outcome]:
+        """The same by what slow advisers have said. For one that has not, the exceptions speak."""
+        found, outcome = _weighed(found, outcome, asked.heard)
+        if not asked.failed or outcome.verdict.blocks:
+            return found, outcome
+        instead = self.exception(Reason.PLUGIN_ERROR).verdict
+        return found, Outcome(max(outcome.verdict, instead, key=_STRICT.__getitem__), Reason.PLUGIN_ERROR)
+
+    def late(self, asked: Asked, client: Client) -> tuple[Classification, Outcome]:
+        """The same of a unit that has passed. Should the policy be another by now, the stricter counts."""
+        found, outcome = asked.unit, asked.outcome
+        if asked.revision is not self.policy.revision:
+            now = self.ask(found.names, Reason.NO_NAME, client, found.protocol)
+            outcome = max(outcome, now, key=lambda one: _STRICT[one.verdict])
+        return (found, outcome) if outcome.verdict.blocks else self.heard(asked, found, outcome)
+
+    def meanwhile(self, asked: Asked, found: Classification, outcome: Outcome) -> tuple[Classification, Outcome]:
+        """What is told of a unit that passes before all are heard."""
+        asked.judge(found, outcome, self.policy.revision)
+        if not asked.until or outcome.verdict is not Verdict.ACCELERATE:
+            return found, outcome
+        note = f"{', '.join(asked.until)}: asked"
+        return replace(found, attributes={**found.attributes, "advice": note}), _ASKED
 
     def lookup(self, names: tuple[str, ...], client: Client, protocol: str) -> Outcome:
         """As ``ask``, of a message of DNS: one without a name but the root's leads nowhere, and passes."""
@@ -106,3 +126,13 @@ class Judge:
         if Reason.SNI_MISMATCH in self.exceptions and "sni_mismatch" in found.attributes:
             return Reason.SNI_MISMATCH
         return None
+
+
+def _weighed(found: Classification, outcome: Outcome, words: Iterable[tuple[str, Advice | None]]
+             ) -> tuple[Classification, Outcome]:
+    """The strictest counts. Who has changed something is noted."""
+    for name, advice in words:
+        if advice is not None and _STRICT[advice.verdict] > _STRICT[outcome.verdict]:
+            found = replace(found, attributes={**found.attributes, "advice": f"{name}: {advice.why}"})
+            outcome = Outcome(advice.verdict, Reason.ADVICE)
+    return found, outcome

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nfqdpi.core.plugin import Reader
+from nfqdpi.core.plugin import Adviser, Reader
 from nfqdpi.plugins import modules
 from nfqdpi.plugins.checked import AnswerError
 
@@ -60,10 +60,23 @@ class Breaker:
         name = next((owner for frame in reversed(frames) if (owner := self._owner(frame))), "")
         if isinstance(error, AnswerError):
             name = error.plugin
+        return self._count(name, words(error), now)
+
+    def unanswered(self, adviser: str, why: str, now: float) -> bool:
+        """The same of a slow adviser, by its own name, that has not answered a question."""
+        return self._count(next((name for name, readers in self._readers.items() for one in readers
+                                 if isinstance(one, Adviser) and one.name == adviser), ""), why, now)
+
+    @property
+    def unadvised(self) -> bool:
+        """True while a slow adviser is left out."""
+        return any(isinstance(one, Adviser) and one.slow for name in self._resting for one in self._readers[name])
+
+    def _count(self, name: str, why: str, now: float) -> bool:
         if name not in self._recent:  # nobody's, or of one that is no more
             return False
         self.faults[name] = self.faults.get(name, 0) + 1
-        self.words = words(error)
+        self.words = why
         recent = self._recent[name]
         recent.append(now)
         if name in self._ours or len(recent) < MOST or now - recent[0] > WITHIN or name in self._resting:

@@ -6,12 +6,12 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 
-def become(channel: socket.socket, work: Callable[[], None], failed: Callable[[str], None]) -> NoReturn:
-    """The child's whole life. ``channel`` is what it keeps; ``failed`` is given its last words.
+def become(kept: Iterable[socket.socket], work: Callable[[], None], failed: Callable[[str], None]) -> NoReturn:
+    """The child's whole life. ``kept``: what it keeps of its parent's; ``failed`` is given its last words.
 
     Nothing of the supervisor's may be touched: its event loop lives on in the parent through shared descriptors, so
     they are closed as numbers, and no object of it may be collected.
@@ -24,8 +24,10 @@ def become(channel: socket.socket, work: Callable[[], None], failed: Callable[[s
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         low = 3
-        os.closerange(low, channel.fileno())
-        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        for descriptor in sorted(one.fileno() for one in kept):
+            os.closerange(low, descriptor)
+            low = descriptor + 1
+        os.closerange(low, os.sysconf("SC_OPEN_MAX"))
         try:
             work()
             status = 0

@@ -37,7 +37,8 @@ class PoolError(Exception):
 
 
 class Pool:
-    """One worker a queue. ``files``: of the plugins that are loaded. ``take`` gets what they have decided, as rows and
+    """One worker a queue, and for each a line to the advisers' process, whose ends ``lines`` are. ``files``: of the
+    plugins that are loaded. ``take`` gets what they have decided, as rows and
     lines, ``tell`` what befell one: kind, message and how many it was about, if any.
 
     A fork, not an exec: a worker starts in milliseconds, and has exactly the configuration that the supervisor has,
@@ -50,6 +51,10 @@ class Pool:
         self._makings = Makings(config)
         self._names = mmap(-1, known.SIZE)  # what clients were told outlives a worker
         self._units = mmap(-1, units.SIZE * len(self.places))  # and so does which flow a unit began on
+        # Whoever works there, or advises, goes on with the line of the one before.
+        lines = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in self.places]
+        self._lines = {place: ours for place, (ours, _) in zip(self.places, lines, strict=True)}
+        self.lines = [theirs for _, theirs in lines]
         self._number = 0  # of these makings
         self._files = files
         self._take = take
@@ -124,9 +129,10 @@ class Pool:
         pid = os.fork()
         if pid == 0:
             patience = START if place.retired else 0.0  # the one before may keep the queue for so long
-            become(theirs, lambda: Worker(place.number, self._makings, place.counters, theirs, self._names,
-                                          UnitTable(self._units, self.places.index(place)), self._files,
-                                          patience=patience).run(),
+            line = self._lines[place]
+            become((theirs, line), lambda: Worker(place.number, self._makings, place.counters, theirs, line,
+                                                  self._names, UnitTable(self._units, self.places.index(place)),
+                                                  self._files, patience=patience).run(),
                    lambda words: theirs.sendall(Kind.FAILED(words.encode())))
         theirs.close()
         place.born(pid, ours, self._number)

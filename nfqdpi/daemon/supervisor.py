@@ -19,6 +19,7 @@ from nfqdpi import __version__, plugins
 from nfqdpi.build import compiled
 from nfqdpi.config import Config, ConfigError
 from nfqdpi.core.observer import Block
+from nfqdpi.daemon.advisers import Advisers
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
 from nfqdpi.daemon.events import ACTION_OF
@@ -59,6 +60,7 @@ class Supervisor:
         self._domains = Domains()
         self._tallies = Tallies()
         self._observers = Observers(self._tell, self._block)
+        self._advisers = Advisers(self._pool.lines, self._tell)
         self._volume = Volume(self._record, config.metrics.domains, self._tell, self._observers.ended)
         self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
         self._read_files = read
@@ -88,8 +90,9 @@ class Supervisor:
             undo.push_async_callback(self._pool.stop)
             if self._config.fail.simulate != "no_listener":
                 await self._pool.start(self._governor.makings)
-            undo.push_async_callback(self._observers.stop)
-            self._observers.change(self._config)
+            for beside in (self._observers, self._advisers):
+                undo.push_async_callback(beside.stop)
+                beside.change(self._config)
             undo.callback(self._control.stop)
             await self._control.start()
             if older := settle_older_flows(self._config):
@@ -108,7 +111,7 @@ class Supervisor:
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
             guards = [self._guard.keep()] if self._guard else []
-            for task in (self._governor.follow(), self._volume.follow(), self._observers.keep(),
+            for task in (self._governor.follow(), self._volume.follow(), self._observers.keep(), self._advisers.keep(),
                          stay_alive(self._well), *guards):
                 undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
@@ -177,12 +180,14 @@ class Supervisor:
             raise ConfigError(error.problems if isinstance(error, ConfigError) else [str(error)]) from error
         if changed:
             self._observers.renew()
+            self._advisers.renew()
         return config
 
     async def _govern(self, makings: Makings) -> None:
         """Others decide, by other plugins perhaps, which may want other ports."""
         await self._pool.govern(makings)
         self._observers.change(makings.config)
+        self._advisers.change(makings.config)
         if self._guard:
             await asyncio.to_thread(self._guard.change, ruleset(makings.config))
 
@@ -217,8 +222,9 @@ class Supervisor:
             "limits": self._governor.limits,
             "by_hand": self._governor.sweeping,
             "troubles": self._events.troubles,
-            "degraded": [*self._pool.troubles, *self._governor.troubles, *self._metrics.troubles,
-                         *self._volume.troubles, *(self._guard.troubles if self._guard else ())],
+            "degraded": [*self._pool.troubles, *self._observers.troubles, *self._advisers.troubles,
+                         *self._governor.troubles, *self._metrics.troubles, *self._volume.troubles,
+                         *(self._guard.troubles if self._guard else ())],
             "workers": [
                 {
                     "queue": place.number,
@@ -246,6 +252,7 @@ class Supervisor:
             "queues": {str(place.number): {n: v for n, v in workers[str(place.number)].items() if n != "heartbeat_ms"}
                        for place in self._pool.places},
             "observers": self._observers.read(),
+            "advisers": self._advisers.read(),
             "plugin_faults": self._pool.plugin_faults,
             "kernel": [queue._asdict() for number, queue in queues.queues().items() if str(number) in workers],
         }

@@ -18,6 +18,7 @@ from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.breaker import Breaker
 from nfqdpi.daemon.channel import Kind, PluginNews
+from nfqdpi.daemon.consulting import Consulting
 from nfqdpi.daemon.counters import VERDICTS, Counters
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.plugin_files import PluginFiles
@@ -39,13 +40,14 @@ _REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
 
 class Worker:
     """``channel``: to the supervisor. Its end means to stop: the supervisor wants it, or is gone and could not replace
-    us. ``names``: the memory of a KnownTable, which all workers share; ``units``: a part of what they share, too.
-    ``files``: of the plugins that are loaded. ``patience``: seconds that the worker before us may still keep the queue.
+    us. ``line``: to the advisers' process. ``names``: the memory of a KnownTable, which all workers share; ``units``: a
+    part of what they share, too. ``files``: of the plugins that are loaded. ``patience``: seconds that the worker
+    before us may still keep the queue.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  each is of another maker
-        self, number: int, makings: Makings, counters: Counters, channel: socket.socket, names: mmap,
-        units: UnitTable, files: PluginFiles, *, patience: float = 0.0,
+        self, number: int, makings: Makings, counters: Counters, channel: socket.socket, line: socket.socket,
+        names: mmap, units: UnitTable, files: PluginFiles, *, patience: float = 0.0,
     ) -> None:
         config = makings.config
         self._makings = makings
@@ -78,6 +80,7 @@ class Worker:
                 if monotonic() > deadline:
                     raise
                 sleep(_ASK)
+        self._consulting = Consulting(self._engine, self._queue, config.field, line, self._late, self._unanswered)
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
@@ -90,13 +93,19 @@ class Worker:
         if not self._deaf:
             poll.register(self._queue, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
+        consulting = self._consulting
+        poll.register(consulting, select.POLLIN)
         while not self._over:
-            ready = poll.poll(1000 * (_GATHER if self._telling.noted else _TURN))
+            wait = _GATHER if self._telling.noted or len(consulting) else _TURN
+            ready = {descriptor for descriptor, _ in poll.poll(1000 * wait)}
             if not self._deaf:
                 self._queue.serve()
             now = monotonic()
-            if now - self._beaten > _GATHER or any(descriptor == self._channel.fileno() for descriptor, _ in ready):
+            if len(consulting) or consulting.fileno() in ready:
+                consulting.turn(now)
+            if now - self._beaten > _GATHER or self._channel.fileno() in ready:
                 self._beat(now)
+        consulting.close(monotonic())
         self._queue.close()
         self._beat(monotonic())
 
@@ -151,7 +160,8 @@ class Worker:
 
     def _use(self) -> None:
         """From the next flow on, the plugins read that are not left out."""
-        self._engine.use(self._breaker.in_use, lacking=bool(self._breaker.left_out))
+        self._engine.use(self._breaker.in_use, lacking=bool(self._breaker.left_out),
+                         unadvised=self._breaker.unadvised)
 
     def _running(self, frame: FrameType | None) -> str:
         """The plugin whose code this is, of those that we have by now."""
@@ -161,6 +171,17 @@ class Worker:
         """Judging a packet has raised."""
         if self._breaker.fault(error, monotonic()):
             self._use()
+
+    def _unanswered(self, adviser: str, words: str) -> None:
+        """A slow adviser has failed to advise."""
+        if self._breaker.unanswered(adviser, words, monotonic()):
+            self._use()
+
+    def _late(self, decision: Decision) -> None:
+        """A flow is decided, and no packet of it is there."""
+        self._judged(decision)
+        for judgement in decision.judgements:
+            self._telling.note(judgement, decision.verdict)
 
     def _judged(self, decision: Decision) -> None:
         """Before the verdict: count it, so that the event is missed should we not come to tell it."""
@@ -172,11 +193,15 @@ class Worker:
         """After the verdict, for which the packet has ``waited`` seconds: count it, reset a blocked flow's far side,
         tell the supervisor."""
         cells = self._cells
+        if decision.action is not Action.MARK:
+            if decision.action is Action.HOLD:  # it will be back
+                for judgement in decision.judgements:
+                    self._telling.note(judgement, decision.verdict)
+                return
+            cells[_DROPPED] += 1
         cells[_PACKETS] += 1
         cells[_BYTES] += len(data)
         self._latencies.append(waited)
-        if decision.action is Action.DROP:
-            cells[_DROPPED] += 1
         if decision.back is not None:
             client = decision.judgements[0].client
             self._answerer.send(decision.back, client.interface, client.mac)

@@ -71,6 +71,7 @@ class Queue:
         self._socket.setblocking(False)
         self._socket.send(nfqueue.configuration(number, pass_when_full=pass_when_full))
         self._verdict = nfqueue.verdicts(number)
+        self._held: dict[int, Packet] = {}  # by question
         self._view = memoryview(bytearray(nfqueue.LONGEST))
 
     def fileno(self) -> int:
@@ -98,6 +99,11 @@ class Queue:
             self._overflow()  # so was the queue, perhaps
         return True
 
+    def resume(self, question: int) -> None:
+        """Judge the packet again that was held for a question, if there is one."""
+        if (packet := self._held.pop(question, None)) is not None:
+            self._judge(packet)
+
     def close(self) -> None:
         """Judge what waits, as much as the queue holds, and give it back."""
         for _ in range(0, self._length, _TURN):
@@ -114,12 +120,12 @@ class Queue:
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1
-        number, mark, path, data, arrived = packet
+        _, mark, path, data, arrived = packet
         pending = True
         now = monotonic()
         try:
             decision = self._engine.process(data, now, path, self._field.read(mark))
-            self._answer(number, mark, decision)
+            self._answer(packet, decision)
             pending = False
             self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
         except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
@@ -127,14 +133,18 @@ class Queue:
             self._failed(error)
             if pending:
                 decision = self._engine.give_up(data, now)
-                self._answer(number, mark, decision)
+                self._answer(packet, decision)
                 self._told(data, decision, _waited(arrived) if arrived else monotonic() - now)
 
-    def _answer(self, number: int, mark: int, decision: Decision) -> None:
+    def _answer(self, packet: Packet, decision: Decision) -> None:
         if decision.judgements:
             self._judged(decision)
-        if decision.action is Action.DROP:
-            self._socket.send(self._verdict(DROP, number, mark))
+        number, mark, _, _, _ = packet
+        if decision.action is not Action.MARK:
+            if decision.action is Action.HOLD:  # the kernel keeps it, and takes verdicts in any order
+                self._held[decision.question] = packet
+            else:
+                self._socket.send(self._verdict(DROP, number, mark))
         elif decision.onward is not None:
             mark = self._field.write(mark, decision.verdict)
             self._socket.send(nfqueue.replacing(self.number, number, mark, decision.onward))

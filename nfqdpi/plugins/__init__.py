@@ -85,7 +85,11 @@ def _alone(offered: Reader | Observer, _: NoSettings) -> tuple[Reader | Observer
 def readers(sections: Mapping[str, Section]) -> dict[str, list[Reader]]:
     """What each plugin offers to workers that is enabled, made with its settings, by the plugins' names. Raises
     PluginError."""
-    return {one.name: found for one, section in _enabled(sections) if (found := make(one, section))}
+    found = {one.name: offered for one, section in _enabled(sections) if (offered := make(one, section))}
+    slow = [one.name for offered in found.values() for one in offered if isinstance(one, Adviser) and one.slow]
+    if twice := sorted({name for name in slow if slow.count(name) > 1}):
+        raise PluginError(f"two slow advisers are named {twice[0]!r}, and their answers would be one another's")
+    return found
 
 
 def observers(sections: Mapping[str, Section]) -> dict[str, list[Observer]]:

@@ -21,7 +21,7 @@ from nfqdpi.core.classifier import (
     Step,
 )
 from nfqdpi.core.observer import Observer
-from nfqdpi.core.plugin import Advice, Adviser, Reader
+from nfqdpi.core.plugin import Advice, Adviser, Reader, Slow
 from nfqdpi.core.verdict import Verdict
 
 _NAME: Final = re.compile(r"[\w-]+")  # observers have files of their names
@@ -38,7 +38,7 @@ class AnswerError(TypeError):
         self.plugin = plugin
 
 
-def why_not(offer: object) -> str:
+def why_not(offer: object) -> str:  # noqa: PLR0911  one for each answer
     """Why this is nothing that a plugin can offer; "": it is."""
     if not isinstance(offer, Reader | Observer):
         return f"{_kind(offer)} is no Classifier, DatagramClassifier, Adviser or Observer"
@@ -54,6 +54,8 @@ def why_not(offer: object) -> str:
                 return "needs is no number of bytes"
         case Adviser():
             called = offer.advise
+            if not isinstance(offer.slow, Slow | None):
+                return "slow is no Slow"
         case Observer():
             called = offer.begin
     if not all(isinstance(word, str) and 0 < len(word) <= _LONGEST_NAME for word in words):

@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfqdpi.cli import main
+from nfqdpi.plugins import PluginError, readers
 from nfqdpi.testing import flow, hello, pcap_of
+from nfqdpi.testing.package import distribution
 
 Plugins = Callable[..., Result]
 
@@ -174,6 +176,25 @@ def test_info(plugins: Plugins, config: Path) -> None:
     assert (about["enabled"], about["reads"][0]["needs"], about["settings"]) == (False, 255, {})
     assert "verdicts, and flows that have ended" in plugins("info", "devices", "-c", config).stdout
     plugins("info", "nothing", "-c", config, code=2)
+
+
+def test_slow_advisers(plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of flows meanwhile is told; two of one name cannot be told apart, and are refused."""
+    (tmp_path / "slowpoke.py").write_text(
+        "from nfqdpi.core.plugin import Adviser, Slow\n"
+        "def advise(found, client, server): return None\n"
+        "held, passed = (Adviser('slowpoke', '1', advise, slow=Slow(1.5, waits=waits)) for waits in (True, False))\n"
+        "wrong = Adviser('wrong', '1', advise, slow=True)\n")
+    distribution(tmp_path, "slowpoke", {name: f"slowpoke:{name}" for name in ("held", "passed", "wrong")})
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "what other plugins find; its flow waits for up to 1.5 s (version 1)" in plugins("info", "held").stdout
+    assert json.loads(plugins("info", "passed", "--json").stdout)["reads"][0]["slow"] == {
+        "patience": 1.5, "waits": False}
+    with pytest.raises(PluginError, match="slow is no Slow"):
+        readers({})
+    with pytest.raises(PluginError, match="two slow advisers are named 'slowpoke'"):
+        readers({"wrong": {"enabled": False}})
+    assert "held" in readers({name: {"enabled": False} for name in ("wrong", "passed")})
 
 
 def test_enable_and_disable(plugins: Plugins, config: Path, tmp_path: Path) -> None:

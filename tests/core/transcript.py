@@ -44,7 +44,8 @@ class Talk:
     """One flow's two ends. Payloads follow one another unless ``at`` gives an offset in the stream; the server
     acknowledges all that the client has sent unless ``acks`` gives an offset.
 
-    Each line of the answer is "verdict reason", or "drop reason" where the packet goes nowhere.
+    Each line of the answer is "verdict reason", or "drop reason" where the packet goes nowhere, "hold reason" where it
+    is kept.
     """
 
     engine: Engine
@@ -104,7 +105,7 @@ class Talk:
 
 def line(decision: Decision) -> str:
     """A decision in two words."""
-    what = "drop" if decision.action is Action.DROP else decision.verdict.name.lower()
+    what = (decision.verdict if decision.action is Action.MARK else decision.action).name.lower()
     return f"{what} {decision.reason}"
 
 

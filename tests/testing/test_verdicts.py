@@ -11,6 +11,8 @@ import pytest
 
 from nfqdpi.config import ConfigError
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classifier
+from nfqdpi.core.plugin import Advice, Adviser, Slow
+from nfqdpi.core.verdict import Verdict
 from nfqdpi.plugins import http, quic, tls
 from nfqdpi.testing import FromServer, assert_verdict, flow, hello, quic_initial, request, verdict_of, verdicts
 from nfqdpi.testing.tls import server_hello
@@ -54,6 +56,14 @@ def test_what_is_not_so_fails() -> None:
         assert_verdict(packets, "accelerate", tls.classifier, name="b.example")
     with pytest.raises(AssertionError, match=r"^2 flows, not one$"):
         verdict_of(packets + flow(hello("a.example"), sport=2), tls.classifier)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_slow_advice(waits: bool) -> None:
+    """It is there at once."""
+    slow = Adviser("slow", "1", lambda found, client, server: Advice(Verdict.BLOCK, "so"), slow=Slow(1.0, waits=waits))
+    seen = assert_verdict(flow(hello("a.example")), "block", tls.classifier, slow)
+    assert (seen.reason, seen.attributes["advice"]) == ("advice", "slow: so")
 
 
 def test_a_classifier_that_raises_fails() -> None:
