@@ -14,6 +14,7 @@ from msgspec import Struct, json
 
 from nfqdpi.cli.common import config_option, json_option, kernel_errors, need, table
 from nfqdpi.cli.filters import filter_options
+from nfqdpi.cli.terminal import busy
 from nfqdpi.config import Config
 from nfqdpi.core.verdict import Verdict
 
@@ -68,9 +69,10 @@ def command(config: Config, accepts: Filter | None, *, as_json: bool) -> None:
             encode = json.Encoder().encode
             sys.stdout.writelines(f"{encode(row).decode()}\n" for row in rows)
             return
-        cells = [(f"{row.src_ip} {row.src_port}", f"{row.dest_ip} {row.dest_port}", row.name or "-", row.verdict,
-                  row.rule or row.reason or "-", _or_dash(row.packets), _or_dash(row.bytes), _or_dash(row.age_s))
-                 for row in rows]
+        with busy("reading conntrack"):
+            cells = [(f"{row.src_ip} {row.src_port}", f"{row.dest_ip} {row.dest_port}", row.name or "-", row.verdict,
+                      row.rule or row.reason or "-", _or_dash(row.packets), _or_dash(row.bytes), _or_dash(row.age_s))
+                     for row in rows]
     table(("client", "server", "name", "verdict", "why", "packets", "bytes", "age"), cells)
 
 
@@ -108,7 +110,8 @@ def _names(config: Config) -> dict[str, Any]:
     from nfqdpi.daemon.ask import NotRunning, ask
 
     try:
-        reply = ask(config.control.socket, "flows")
+        with busy("waiting for the daemon"):
+            reply = ask(config.control.socket, "flows")
     except (NotRunning, PermissionError) as error:
         click.echo(f"nfqdpi: without names: {error}", err=True)
         return {}
