@@ -11,9 +11,9 @@ from nfqdpi.core.plugin import Advice, Adviser, Slow
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
-from tests.builders import ip, server_hello, udp
-from tests.core.test_engine import HELLO
-from tests.core.transcript import ALLOWED, BLOCKED, CLASSIFIERS, CLOSED, OPEN, Talk, engine, line
+from nfqdpi.testing.packets import ip, udp
+from nfqdpi.testing.tls import server_hello
+from tests.core.transcript import ALLOWED, BLOCKED, CLASSIFIERS, CLOSED, HELLO, OPEN, Talk, engine, line
 
 BLOCK, NOTHING = Advice(Verdict.BLOCK, "so"), None
 GET = f"GET / HTTP/1.1\r\nHost: {ALLOWED}\r\n\r\n".encode()
