@@ -30,6 +30,14 @@ def answer(classify: Classify, data: bytes) -> Answer:
     return found
 
 
+def unit(classify: Classify, data: bytes) -> Classification:
+    """The one unit that ``data`` is, fed in every way."""
+    found = answer(classify, data)
+    assert isinstance(found, Classification)
+    assert found.length == len(data)
+    return found
+
+
 def settles(classify: Classify, data: bytes) -> Answer:
     """The answer to ``data``: once a prefix has one, longer ones may only lengthen a flawed unit."""
     said: Answer = NEED_MORE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -26,17 +27,11 @@ from nfqdpi.testing.tls import (
     server_name,
     vector,
 )
+from tests.plugins import prefixes
 from tests.plugins.prefixes import answer, settles, waits
 
 classify = classifier.classify
-
-
-def unit(data: bytes) -> Classification:
-    """The one ClientHello that ``data`` is, fed in every way."""
-    found = answer(classify, data)
-    assert isinstance(found, Classification)
-    assert found.length == len(data)
-    return found
+unit = partial(prefixes.unit, classify)
 
 
 def named(name: bytes) -> bytes:
