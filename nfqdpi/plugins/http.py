@@ -31,6 +31,11 @@ _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
 _IN_AUTHORITY = re.compile(rb"[0-9A-Za-z\[\]:_.~!$&'()*+,;=%@-]+")  # (RFC 3986, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
+# What browsers and programs send: nothing of it names another host, or changes what follows. No field is like another.
+_FIELDS = rb"(?:(?!(?i:host|upgrade|content-length|transfer-encoding):)[0-9A-Za-z!#$%&'*+.^_`|~-]+:.*\r\n)*"
+_ORDINARY = re.compile(
+    rb"(?!CONNECT )([A-Z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n" + _FIELDS
+    + rb"(?i:host):[ \t]*([0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*)(?::[0-9]*)?[ \t]*\r\n" + _FIELDS + rb"\r\n")
 _LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
 _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
@@ -41,6 +46,23 @@ _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes i
 
 def _classify(prefix: bytes) -> Answer:
     """A request's head, from its first byte (or from the empty lines that may come first)."""
+    return _ordinary(prefix) or _any(prefix)
+
+
+def _ordinary(prefix: bytes) -> Classification | None:
+    """A whole head of the usual kind, read as ``_any`` would, in a tenth of the time. None: it is of another kind."""
+    head = _ORDINARY.match(prefix)
+    if head is None or len(host := head[3]) > _LONGEST_NAME:
+        return None
+    end = head.end()
+    if prefix.count(b"\r", 0, end) != prefix.count(b"\n", 0, end) or prefix.find(b"\0", 0, end) >= 0:
+        return None  # flawed
+    return Classification("http", (host.decode().lower(),), {"method": head[1].decode(), "url": head[2].decode()},
+                          length=end, then=_next_request)
+
+
+def _any(prefix: bytes) -> Answer:
+    """A head of any kind."""
     start = blanks(prefix)
     if start > MOST_BLANKS:
         return flawed(prefix, "no request behind the empty lines")
