@@ -22,8 +22,7 @@ from nfqdpi.core.decision import Client, Judgement, Path
 from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import MarkField, Verdict
-from nfqdpi.daemon.events import event
-from nfqdpi.daemon.record import row
+from nfqdpi.daemon.events import event, row
 
 _FLOWS = 300  # of a repetition
 _REPETITIONS = 15
@@ -94,9 +93,8 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
 
 
 def _tell(told: Judgement, encode: Callable[[object], bytes], pack: Callable[[object], bytes]) -> None:
-    made = event(told, 2, told.since)
-    encode(made)
-    pack(row(told, made, Verdict.ACCELERATE))
+    encode(event(told, 2, told.since))
+    pack(row(told, Verdict.ACCELERATE))
 
 
 def _each(items: Sequence[_Item], work: Callable[[_Item], object], repetitions: int = _REPETITIONS) -> float:

@@ -11,11 +11,11 @@ from nfqdpi.config import Config
 from nfqdpi.core.classifier import Classification
 from nfqdpi.core.decision import Client, Judgement, Outcome
 from nfqdpi.core.packet import FlowKey
-from nfqdpi.core.verdict import MarkField, Reason, Verdict
-from nfqdpi.daemon.events import event
+from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.daemon.events import row
 from nfqdpi.daemon.limits import counted
 from nfqdpi.daemon.live import Now, judged
-from nfqdpi.daemon.record import Decided, Record, Row, row
+from nfqdpi.daemon.record import Decided, Record, Row
 from nfqdpi.kernel import passage
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
@@ -40,8 +40,7 @@ def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int, *,
     key = FlowKey(CLIENT.address, socket.inet_aton("198.51.100.2"), port, 443, 6)
     outcome = Outcome(verdict, Reason.RULE, "ads")
     judgement = Judgement(key, CLIENT, outcome, Classification("tls", names, asks=asks), 1, 0.0)
-    told = row(judgement, event(judgement, MarkField().value(verdict), 1.0), verdict)
-    record.add(*msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Row))
+    record.add(*msgspec.msgpack.decode(msgspec.msgpack.encode(row(judgement, verdict)), type=Row))
     return passage.key(6, key.src, port, key.dst, 443)
 
 

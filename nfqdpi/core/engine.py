@@ -261,23 +261,22 @@ class Engine:
         told: tuple[Judgement, ...] = ()
         while flow.awaiting is None and flow.readers and flow.stream.head:
             match flow.classify():
+                case Classification() as found:
+                    decision = self._judge(flow, found, now)
+                    if decision.action is Action.HOLD or decision.verdict in _FINAL:
+                        return _behind(told, decision)
+                    told += decision.judgements
                 case Pending.NO_MATCH | Glimpse(protocol=""):
-                    return self._unknown(flow, now)
+                    return _behind(told, self._unknown(flow, now))
                 case Pending.NEED_MORE | Glimpse(names=()):
                     return self._unfinished(flow, told, now)
                 case Glimpse(protocol, names, attributes):
                     outcome = self.judge.ask(names, Reason.NO_NAME, flow.client, protocol)
                     if not outcome.verdict.blocks:
                         return self._unfinished(flow, told, now)
-                    decision = self._decide(flow, outcome, Classification(protocol, names, attributes), now)
-                    return decision._replace(judgements=told + decision.judgements)
+                    return _behind(told, self._decide(flow, outcome, Classification(protocol, names, attributes), now))
                 case Step() as step:
                     flow.next_unit(step, step.then, now)
-                case Classification() as found:
-                    decision = self._judge(flow, found, now)
-                    told += decision.judgements
-                    if decision.action is Action.HOLD or decision.verdict in _FINAL:
-                        return decision._replace(judgements=told)
                 case other:
                     assert_never(other)
         return _so_far(flow, told)
@@ -286,8 +285,7 @@ class Engine:
         """The unit is not whole yet; it may not come in any number of pieces."""
         if flow.stream.segments <= self.limits.max_segments:
             return _so_far(flow, told)
-        decision = self._except(flow, Reason.TOO_BIG, flow.key, now)
-        return decision._replace(judgements=told + decision.judgements)
+        return _behind(told, self._except(flow, Reason.TOO_BIG, flow.key, now))
 
     def _judge(self, flow: Flow, found: Classification, now: float) -> Decision:
         if found.asks:
@@ -468,6 +466,11 @@ def _held_up(flow: Flow) -> bool:
         return False
     flow.asked.held_up = True
     return True
+
+
+def _behind(told: tuple[Judgement, ...], decision: Decision) -> Decision:
+    """A decision that ends a packet whose units before have been judged."""
+    return decision._replace(judgements=told + decision.judgements) if told else decision
 
 
 def _judgement(flow: Flow, found: Classification | None, outcome: Outcome, now: float) -> Judgement:

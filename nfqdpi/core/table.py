@@ -210,4 +210,4 @@ def _network(key: FlowKey) -> bytes:
 
 def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
     """Those of the first two that had their last packet before."""
-    return [flow for flow in islice(flows.values(), 2) if flow.seen < than]
+    return [flow for flow in islice(flows.values(), 2) if flow.seen < than] if flows else []

@@ -22,6 +22,9 @@ class Verdict(IntEnum):
         return self in (Verdict.BLOCK, Verdict.BLOCK_SILENT)
 
 
+_STATES = tuple(Verdict)  # by their value
+
+
 class Reason(StrEnum):
     """Why a packet or a flow was decided as it was; the ``verdict.reason`` of an event."""
 
@@ -69,10 +72,8 @@ class MarkField:
 
     def read(self, mark: int) -> Verdict:
         """The state that a mark holds; a value that is none of ours reads as UNSEEN."""
-        try:
-            return Verdict((mark & self.mask) >> self.shift)
-        except ValueError:
-            return Verdict.UNSEEN
+        value = (mark & self.mask) >> self.shift
+        return _STATES[value] if value < len(_STATES) else Verdict.UNSEEN
 
     def write(self, mark: int, verdict: Verdict) -> int:
         """The mark with our field set to the verdict."""

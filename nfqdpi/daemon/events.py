@@ -1,4 +1,4 @@
-"""From a judgement to the event that tells it."""
+"""From a judgement to the event that tells it, and to what the supervisor keeps of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from functools import lru_cache
 from itertools import islice
 from typing import Literal
 
+from nfqdpi.core.classifier import Classification
 from nfqdpi.core.decision import Judgement
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.events.model import App, Client, Dns, Event, Http, Quic, Tls, VerdictPart, timestamp
+from nfqdpi.kernel import passage
 
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
 _FLOW_ID = (1 << 48) - 1
 _MOST_NAMES = 16  # of one request or hello, beside the first, and attributes; honest ones have none
+_UNKNOWN = "unknown"  # protocol
 _NOTES = ("advice", "dns", "sni_mismatch")  # told on their own
 
 ACTION_OF: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
@@ -27,29 +30,24 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
     """The event that tells a judgement; ``mark`` is what the flow has got by it (in strict mode an allowed flow may be
     watched on), ``now`` in the seconds of ``judgement.since``."""
     key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
-    names, attributes = (found.names, found.attributes) if found else ((), {})
-    joined = attributes.get("dns", "")
-    if joined:
-        names = tuple(name for name in names if name != joined)  # its own are as the wire has them
-    name = names[0] if names else ""
+    names, joined = _names(found)
     made = Event(
         timestamp=timestamp(),
         flow_id=hash((key, judgement.base)) & _FLOW_ID,  # keyed by the interpreter, and workers are forks of one
         src_ip=_text(key.src), src_port=key.sport, dest_ip=_text(key.dst), dest_port=key.dport,
         proto="TCP" if key.proto == TCP else "UDP",
-        app_proto=found.protocol or "unknown" if found else "unknown",
+        app_proto=found.protocol or _UNKNOWN if found else _UNKNOWN,
         in_iface=_interface_name(client.interface),
         verdict=VerdictPart(ACTION_OF[outcome.verdict], outcome.reason, outcome.rule, outcome.list, mark),
-        client=Client(client.mac.hex(":") if any(client.mac) else ""),
+        client=_client(client.mac),
         packets=judgement.packets,
         latency_us=max(0, round((now - judgement.since) * 1e6)),
     )
     if found:
-        made.other_names = tuple(other[:_LONGEST_TEXT] for other in names[1 : 1 + _MOST_NAMES])
-        made.dns_name = joined[:_LONGEST_TEXT]
-        made.advice = attributes.get("advice", "")[:_LONGEST_TEXT]
-        made.sni_mismatch = attributes.get("sni_mismatch", "")[:_LONGEST_TEXT]
-        _tell(made, found.protocol, name[:_LONGEST_TEXT], attributes)
+        made.other_names, made.dns_name = names[1:], joined
+        made.advice = found.attributes.get("advice", "")[:_LONGEST_TEXT]
+        made.sni_mismatch = found.attributes.get("sni_mismatch", "")[:_LONGEST_TEXT]
+        _tell(made, found.protocol, names[0] if names else "", found.attributes)
     return made
 
 
@@ -69,6 +67,33 @@ def _tell(made: Event, protocol: str, name: str, attributes: Mapping[str, str]) 
                               for key, value in islice(attributes.items(), _MOST_NAMES) if key not in _NOTES})
 
 
+def row(judgement: Judgement, state: Verdict) -> tuple[bytes, tuple[object, ...]]:
+    """What a judgement puts on record: a record.Row, as it is when it comes out of its message; ``state`` is what the
+    flow's mark says then."""
+    key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
+    names, joined = _names(found)
+    protocol, asks = (found.protocol or _UNKNOWN, found.asks) if found else (_UNKNOWN, False)
+    told = tuple(name for name in (*names, joined) if name)
+    return passage.key(key.proto, key.src, key.sport, key.dst, key.dport), (
+        told, protocol, client, outcome.verdict, outcome.reason, outcome.rule, state, Verdict.UNSEEN, asks)
+
+
+def _names(found: Classification | None) -> tuple[tuple[str, ...], str]:
+    """A unit's own names as the wire has them, as many and as much as is told, and what DNS knows of it."""
+    if found is None:
+        return (), ""
+    names, joined = found.names, found.attributes.get("dns", "")
+    if joined:
+        names = tuple(name for name in names if name != joined)
+    return tuple(name[:_LONGEST_TEXT] for name in names[: 1 + _MOST_NAMES]), joined[:_LONGEST_TEXT]
+
+
+@lru_cache(maxsize=4096)
+def _client(mac: bytes) -> Client:
+    return Client(mac.hex(":") if any(mac) else "")
+
+
+@lru_cache(maxsize=4096)
 def _text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 

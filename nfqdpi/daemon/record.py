@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nfqdpi.core.decision import Client, Judgement
+from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Reason, Verdict
-from nfqdpi.events.model import Event
 from nfqdpi.kernel import passage
 from nfqdpi.kernel.ctnetlink import text
 
@@ -97,14 +96,6 @@ def _rows(flows: Iterable[tuple[bytes, Decided]]) -> dict[str, Any]:
         rows[f"{text(flow.src)} {flow.sport} {text(flow.dst)} {flow.dport} {proto}"] = [
             next(iter(decided.names), None), decided.protocol, reason, decided.rule]
     return rows
-
-
-def row(judgement: Judgement, event: Event, state: Verdict) -> Row:
-    """What a judgement puts on record, beside the event that tells it: ``state`` is what the mark says then."""
-    key, of = judgement.key, judgement.outcome
-    asks = judgement.classification is not None and judgement.classification.asks
-    decided = Decided(event.names, event.app_proto, judgement.client, of.verdict, of.reason, of.rule, state, asks=asks)
-    return passage.key(key.proto, key.src, key.sport, key.dst, key.dport), decided
 
 
 @lru_cache(maxsize=16384)

@@ -12,8 +12,7 @@ from nfqdpi.core.decision import Judgement, Outcome
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.counters import Counters
-from nfqdpi.daemon.events import event
-from nfqdpi.daemon.record import row
+from nfqdpi.daemon.events import event, row
 from nfqdpi.policy.model import Policy
 
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
@@ -41,11 +40,11 @@ class Telling:
 
     def note(self, judgement: Judgement, state: Verdict) -> None:
         """Keep, until it is time to tell, what the record has of a verdict, and its line where one is wanted."""
-        told = event(judgement, self._field.value(state), monotonic())
-        self._rows += self._packer.encode(row(judgement, told, state))
+        self._packer.encode_into(row(judgement, state), self._rows, -1)
         self.noted += 1
         if self._logged(judgement.outcome):
-            self._lines += self._encoder.encode(told) + b"\n"
+            self._encoder.encode_into(event(judgement, self._field.value(state), monotonic()), self._lines, -1)
+            self._lines += b"\n"
         if len(self._rows) + len(self._lines) > _BATCH_BYTES:
             self.flush()
 
