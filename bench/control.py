@@ -22,6 +22,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from bench import machine
 from bench.ground import Ground, stop
@@ -39,18 +40,24 @@ _BAD = (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 1000 + b"\n", b"[" * 1000 + b"\n", 
 
 @dataclass(slots=True)
 class Phase:
-    """What the attacker is at, and what came of it. Times in seconds, of all rounds."""
+    """What the attacker is at, and what came of it: the probe's delays by round, sorted, and of all rounds how long
+    they were, and what they had of the CPUs. All in seconds."""
 
     title: str
     attack: list[str | Path]
-    delays: list[float] = field(default_factory=list)
+    delays: list[list[float]] = field(default_factory=list)
     took: float = 0.0
     supervisor: float = 0.0
     worker: float = 0.0
     status: float = 0.0  # the longest
 
-    def rank(self, share: float) -> float:
-        return sorted(self.delays)[int(len(self.delays) * share)]
+    def ranks(self, share: float) -> list[float]:
+        """What so many of a round's delays are below."""
+        return [delays[int(len(delays) * share)] for delays in self.delays]
+
+    def ratio(self, other: Phase, share: float) -> float:
+        """Of these to the other's in the same round: the median, for what else the machine does comes and goes."""
+        return median(own / base for own, base in zip(self.ranks(share), other.ranks(share), strict=True))
 
 
 def main() -> None:
@@ -58,7 +65,7 @@ def main() -> None:
     parser.add_argument("--malformed", type=int, default=10_000, help="requests a phase, in all (default: %(default)s)")
     parser.add_argument("--half-open", type=int, default=1000, help="requests a round (default: %(default)s)")
     parser.add_argument("--rate", type=int, default=1000, help="flows a second (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--attack", metavar="SOCKET", help=argparse.SUPPRESS)  # to ourselves
     parser.add_argument("--foil", metavar="SOCKET", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -102,7 +109,7 @@ def _round(probe: Probe, path: Path, phase: Phase, seconds: float) -> float:
             ask(str(path), "status")
             phase.status = max(phase.status, time.monotonic() - since)
     took = time.monotonic() - began
-    phase.delays += probe.take()
+    phase.delays.append(sorted(probe.take()))
     phase.took += took
     phase.supervisor += machine.spent([supervisor]) - before[0]
     phase.worker += machine.spent(workers) - before[1]
@@ -124,11 +131,11 @@ def _tell(phases: list[Phase]) -> None:
     print(f"{'attack':10}{'segments':>9}" + "".join(f"{name + ' us':>9}" for name in _SHARES)
           + f"{'supervisor':>12}{'worker':>9}{'status took':>13}")
     for phase in phases:
-        print(f"{phase.title:10}{len(phase.delays):9}"
-              + "".join(f"{phase.rank(share) * 1e6:9.0f}" for share in _SHARES.values())
+        print(f"{phase.title:10}{sum(map(len, phase.delays)):9}"
+              + "".join(f"{median(phase.ranks(share)) * 1e6:9.0f}" for share in _SHARES.values())
               + f"{phase.supervisor / phase.took:10.1%}  {phase.worker / phase.took:7.1%}{phase.status * 1e3:10.1f} ms")
     for title, base in (("here to nobody", nobody), ("here to elsewhere", elsewhere)):
-        print(f"{title:19}" + "".join(f"{here.rank(share) / base.rank(share):9.3f}" for share in _SHARES.values()))
+        print(f"{title:19}" + "".join(f"{here.ratio(base, share):9.3f}" for share in _SHARES.values()))
 
 
 def _attack(path: str, malformed: int, half_open: int) -> None:
