@@ -84,16 +84,16 @@ def _rows(config: Config, names: dict[str, Any], accepts: Filter | None) -> Iter
     words = {field.value(verdict): verdict.name.lower() for verdict in Verdict}
     only = accepts.only("verdict") if accepts else None
     for entry in conntrack.dump(field, Verdict[only.upper()] if only else None):
-        orig, far = entry.orig, entry.reply
+        orig, far, state = entry.orig, entry.reply, entry.mark & field.mask
         proto = _PROTOCOLS.get(orig.proto)
         # What carries a mark of ours, on whatever port a plugin reads, and what may get one.
-        if proto is None or not (entry.mark & field.mask or (proto == "TCP" and orig.dport in ports)):
+        if proto is None or not (state or (proto == "TCP" and orig.dport in ports)):
             continue
         name, protocol, reason, rule = _UNKNOWN
         if names:  # events tell the server as the FORWARD chain sees it: behind DNAT
             ends = f"{orig.src} {orig.sport} {far.src} {far.sport} {proto}"
             name, protocol, reason, rule = names.get(ends, _UNKNOWN)
-        verdict = words.get(entry.mark & field.mask, "unseen")
+        verdict = words.get(state, "unseen")
         if accepts and not accepts(Subject(verdict, orig.src, "", (name,) if name else (), reason, rule)):
             continue
         yield Row(orig.src, orig.sport, orig.dst, orig.dport, proto, verdict, entry.mark, name, protocol, reason, rule,

@@ -52,8 +52,17 @@ class Filter:
         return values[0] if len(values) == 1 else None
 
     def __call__(self, what: Subject) -> bool:
-        return (all(any(test(what) for test in tests) for tests in self._wanted)
-                and not any(test(what) for test in self._unwanted))
+        # Loops take a third of the time that generators do, which counts where a table of flows is looked through.
+        for tests in self._wanted:
+            for test in tests:
+                if test(what):
+                    break
+            else:
+                return False
+        for test in self._unwanted:  # noqa: SIM110  the same
+            if test(what):
+                return False
+        return True
 
 
 def wanted(accepts: Filter | None, since: datetime | None) -> Callable[[Line], bool]:
