@@ -94,7 +94,7 @@ def call(lab: Lab, command: str, state: str) -> CompletedProcess[str]:
 def wrong(lab: Lab, state: str) -> str:
     """What is not as the table has it, or is no answer for people."""
     wanted = {command: codes[state] for command, codes in table().items() if codes[state] != "-"}
-    together = 10 if state in ("hung", "nobody") else 1  # these wait, or change nothing
+    together = 1 if state == "up" else 10  # beside a daemon that takes them, changes show in what others say
 
     def in_order(group: list[str]) -> list[CompletedProcess[str]]:
         return [call(lab, command, state) for command in group]
