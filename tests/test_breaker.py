@@ -7,13 +7,14 @@ import sys
 import pytest
 
 from nfqdpi.core.classifier import NO_MATCH, Classifier, Pending
+from nfqdpi.core.plugin import Overrun
 from nfqdpi.daemon import breaker
 from nfqdpi.daemon.breaker import Breaker
 from nfqdpi.plugins.checked import AnswerError
 
 
-def classify(_: bytes) -> Pending:
-    raise ValueError("wrong")
+def classify(prefix: bytes) -> Pending:
+    raise Overrun if prefix == b"slow" else ValueError("wrong")
 
 
 GOOD = Classifier("good", "good", "1", 10, lambda _: NO_MATCH)
@@ -27,10 +28,10 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Breaker:
     return Breaker({"good": [GOOD], "bad": [BAD]})
 
 
-def raised() -> Exception:
+def raised(*, by: bytes = b"x") -> BaseException:
     try:
-        BAD.bounded(b"x")
-    except ValueError as error:
+        BAD.bounded(by)
+    except (ValueError, Overrun) as error:
         return error
     raise AssertionError
 
@@ -45,6 +46,23 @@ def test_left_out_and_tried_again(watch: Breaker) -> None:
     assert watch.rested(4.0 + breaker.REST)
     assert (watch.left_out, watch.in_use) == ([], [GOOD, BAD])
     assert (watch.faults, watch.words) == ({"bad": 5}, "ValueError: wrong")
+
+
+def test_no_better_than_before(watch: Breaker) -> None:
+    """Tried again, a plugin is left out with its first fault; once it has done well for a minute, with its fifth."""
+    now = 0.0
+    for faults in (5, 1, 1):
+        assert [watch.fault(raised(), now) for _ in range(faults)] == [False] * (faults - 1) + [True]
+        now += breaker.REST
+        assert watch.rested(now)
+    now += breaker.WITHIN + 1
+    assert [watch.fault(raised(), now) for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_slow_ones_count_twice(watch: Breaker) -> None:
+    """Every packet of the worker has waited for them."""
+    assert [watch.fault(raised(by=b"slow"), second) for second in range(3)] == [False, False, True]
+    assert watch.faults == {"bad": 3}
 
 
 def test_our_own_are_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nfqdpi.core.plugin import Adviser, Reader
+from nfqdpi.core.plugin import Adviser, Overrun, Reader
 from nfqdpi.plugins import modules
 from nfqdpi.plugins.checked import AnswerError
 
 MOST = 5  # faults
+_OVERRUN = 2  # faults that one counts for which all packets of the worker have waited
 WITHIN = 60.0  # s; so many in this time, and a plugin is left out
-REST = 60.0  # s that it is; then it is tried again
+REST = 60.0  # s that it is; then it is tried again, and the first fault within WITHIN is one too many
 
 _LONGEST = 500  # characters of an error's words
 
@@ -60,7 +61,7 @@ class Breaker:
         name = next((owner for frame in reversed(frames) if (owner := self._owner(frame))), "")
         if isinstance(error, AnswerError):
             name = error.plugin
-        return self._count(name, words(error), now)
+        return self._count(name, words(error), now, _OVERRUN if isinstance(error, Overrun) else 1)
 
     def unanswered(self, adviser: str, why: str, now: float) -> bool:
         """The same of a slow adviser, by its own name, that has not answered a question."""
@@ -72,13 +73,13 @@ class Breaker:
         """True while a slow adviser is left out."""
         return any(isinstance(one, Adviser) and one.slow for name in self._resting for one in self._readers[name])
 
-    def _count(self, name: str, why: str, now: float) -> bool:
+    def _count(self, name: str, why: str, now: float, weight: int = 1) -> bool:
         if name not in self._recent:  # nobody's, or of one that is no more
             return False
         self.faults[name] = self.faults.get(name, 0) + 1
         self.words = why
         recent = self._recent[name]
-        recent.append(now)
+        recent.extend([now] * weight)
         if name in self._ours or len(recent) < MOST or now - recent[0] > WITHIN or name in self._resting:
             return False
         self._resting[name] = now + REST
@@ -90,6 +91,7 @@ class Breaker:
         over = [name for name, until in self._resting.items() if until <= now]
         for name in over:
             del self._resting[name]
+            self._recent[name].extend([now] * (MOST - 1))
         return bool(over)
 
     def _owner(self, frame: FrameType) -> str:
