@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from nfqdpi.core.classifier import Classification
 from nfqdpi.core.decision import Client, Outcome
 from nfqdpi.core.packet import FlowKey
-from nfqdpi.core.plugin import Advice, Adviser
+from nfqdpi.core.plugin import Advice, Adviser, Slow
 
 MOST: Final = 256  # units that an engine has questions about at once; the packet that waits may have 64 KiB
 
@@ -75,15 +75,16 @@ class Asking:
         self.needed = False
         self.room = MOST
         self.questions: list[Question] = []
-        self._advisers: tuple[Adviser, ...] = ()
+        self._advisers: tuple[tuple[str, Slow], ...] = ()
         self._lacking = False
         self._open: dict[int, Asked] = {}
         self._number = 0
 
     def use(self, advisers: Iterable[Adviser], *, lacking: bool) -> None:
-        """From the next unit on these are asked. ``lacking``: one that should be is left out, so every question has
-        failed."""
-        self._advisers, self._lacking = tuple(advisers), lacking
+        """From the next unit on the slow ones of these are asked. ``lacking``: one that should be is left out, so every
+        question has failed."""
+        self._advisers = tuple((one.name, one.slow) for one in advisers if one.slow is not None)
+        self._lacking = lacking
         self.needed = bool(self._advisers) or lacking
 
     def __len__(self) -> int:
@@ -102,11 +103,10 @@ class Asking:
         if self._lacking or len(self._open) >= self.room:
             asked.failed = True
             return asked
-        for adviser in self._advisers:
-            if adviser.slow is not None:
-                asked.until[adviser.name] = now + adviser.slow.patience
-                if adviser.slow.waits:
-                    asked.waiting.add(adviser.name)
+        for name, slow in self._advisers:
+            asked.until[name] = now + slow.patience
+            if slow.waits:
+                asked.waiting.add(name)
         self._open[asked.number] = asked
         self.questions.append(Question(asked.number, unit, flow.client.address, flow.key.dst, dict(asked.until)))
         return asked

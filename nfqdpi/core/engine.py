@@ -92,7 +92,7 @@ class Engine:
         self.judge.known = self._known if any(c.both for c in datagrams) else None
         advisers = [c for c in classifiers if isinstance(c, Adviser)]
         self.judge.advisers = tuple(one for one in advisers if one.slow is None)
-        self.judge.asking.use((one for one in advisers if one.slow is not None), lacking=unadvised)
+        self.judge.asking.use(advisers, lacking=unadvised)
         streams = [c for c in classifiers if isinstance(c, Classifier)]
         self._readers = tuple(c.bounded for c in streams if c.elsewhere)
         self._readers_on = {  # what is asked about flows to ports that are some classifier's own

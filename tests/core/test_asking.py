@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nfqdpi.core.asking import MOST, Asked, Question
-from nfqdpi.core.classifier import Classification, DatagramClassifier
+from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, DatagramClassifier
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.plugin import Advice, Adviser, Slow
 from nfqdpi.core.verdict import Reason, Verdict
@@ -138,6 +138,76 @@ def test_a_flow_that_has_passed_is_cut() -> None:
         decision = judge.late(asked, flow.now)
         assert (decision and line(decision)) == verdict
         assert flow.server(server_hello()) == (verdict or "inspect confirmed")
+
+
+def test_a_policy_that_changes_meanwhile() -> None:
+    """Whoever is stricter counts: the policy by the time of the answer, or advice that was heard before."""
+    anew = Policy((Rule("new", Verdict.BLOCK, (Pattern.parse(BLOCKED),)),))
+    against = Policy((Rule("new", Verdict.BLOCK, (Pattern.parse(ALLOWED),)),))
+    for policy, verdict in ((anew, "confirm default"), (against, "block rule")):
+        judge = judging(slow(waits=False))
+        flow = opened(judge)
+        assert flow.client(HELLO) == "confirm advice"
+        judge.govern(policy, OPEN)
+        asked = answer(judge, question(judge), NOTHING)
+        assert asked is not None
+        decision = judge.late(asked, flow.now)
+        assert decision is not None
+        assert line(decision) == verdict
+    judge = judging(slow(waits=True))
+    flow = opened(judge)
+    assert flow.client(HELLO) == "hold need_more"
+    assert answer(judge, question(judge), Advice(Verdict.INSPECT, "so")) is not None
+    assert flow.client(HELLO, at=0) == "confirm advice"
+    judge.govern(anew, OPEN)
+    assert flow.server(server_hello()) == "inspect confirmed"
+
+
+def first(prefix: bytes) -> Answer:
+    """A protocol that knows its unit by two bytes."""
+    return Classification("first", length=2)
+
+
+def second(prefix: bytes) -> Answer:
+    """And one that does not know before the third whether it is its own."""
+    if len(prefix) <= 2:
+        return NEED_MORE
+    return Classification("second", length=3) if prefix[2:3] == b"2" else NO_MATCH
+
+
+READERS = tuple(Classifier(read.__name__, read.__name__, "1", 9, read) for read in (first, second))
+
+
+def both(judge: Engine) -> Talk:
+    """A flow that may be either; the first one's word waits for the other's."""
+    flow = opened(judge)
+    assert flow.client(b"xx") == "inspect need_more"
+    return flow
+
+
+def test_what_may_be_two_protocols() -> None:
+    """Each reading is asked about, and told of when it counts."""
+    for third, verdict in ((b"2", "confirm advice"), (b"1", "confirm no_name")):
+        judge = engine(classifiers=(*READERS, slow(waits=False)))
+        flow = both(judge)
+        found = question(judge)
+        assert found.unit.protocol == "first"
+        asked = answer(judge, found, NOTHING)
+        assert asked is not None
+        assert judge.late(asked, flow.now) is None
+        assert flow.client(third) == verdict
+        assert [told.unit.protocol for told in judge.judge.asking.questions] == ["second"] * (third == b"2")
+    judge = engine(classifiers=(*READERS, slow(waits=False)))
+    flow = both(judge)
+    asked = answer(judge, question(judge), BLOCK)
+    assert asked is not None
+    decision = judge.late(asked, flow.now)
+    assert decision is not None
+    assert line(decision) == "block advice"
+    judge = engine(classifiers=READERS)
+    flow = both(judge)
+    judge.use((*READERS, slow(waits=True)))
+    assert flow.client(b"1") == "confirm no_name"
 
 
 @pytest.mark.parametrize(("exceptions", "waits", "verdicts"), [

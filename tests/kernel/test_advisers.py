@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import Family, Lab
 from nfqdpi.testing.package import distribution
-from tests.kernel.daily import FAMILIES, Gateway, ask, config, wait_until
+from tests.kernel.daily import FAMILIES, Gateway, ask, config, wait_until, workers
+from tests.kernel.datagrams import both_ends
 from tests.kernel.origin import Origin, Visitor
 from tests.kernel.test_observers import browse, notices
 from tests.kernel.test_reload import reload
+from tests.plugins.test_wireguard import INITIATION
 
 _SLOW = '''
 import os, signal, time
@@ -25,7 +28,7 @@ from nfqdpi.core.plugin import Advice, Adviser, Slow
 from nfqdpi.core.verdict import Verdict
 
 def advise(found, client, server):
-    name = found.names[0].partition(".")[0]
+    name = (found.names or [found.protocol])[0].partition(".")[0]
     if name == "raises":
         raise RuntimeError("oh no")
     if name == "ends":
@@ -35,9 +38,9 @@ def advise(found, client, server):
     while name in ("hangs", "deaf"):
         pass
     time.sleep(0.3)
-    return Advice(Verdict.BLOCK, "bad company") if name == "bad" else None
+    return Advice(Verdict.BLOCK, "bad company") if name == "%s" else None
 
-adviser = Adviser("slow", "1", advise, slow=Slow(1.0, waits=%s))
+adviser = Adviser("slow", "1", advise, slow=Slow(%s, waits=%s))
 '''
 
 Install = Callable[..., None]
@@ -46,8 +49,8 @@ Install = Callable[..., None]
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """``install(waits=...)``: an adviser that takes its time, or does whatever else a name says."""
-    def put(*, waits: bool) -> None:
-        (tmp_path / "slow.py").write_text(_SLOW % waits)
+    def put(*, waits: bool, bad: str = "bad", patience: float = 1.0) -> None:
+        (tmp_path / "slow.py").write_text(_SLOW % (bad, patience, waits))
         distribution(tmp_path, "slow", {"slow": "slow:adviser"})
 
     monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}:{tmp_path}")
@@ -107,6 +110,45 @@ def test_a_request_that_passes(lab: Lab, gateway: Gateway, origin: Origin, insta
     assert b"other.example" not in origin.read
     assert [line for line in verdicts(lab) if line[0] == "bad.example"] == [
         ("bad.example", "inspect", "advice"), ("bad.example", "block", "advice")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("bad", ["wireguard", "bad"])
+def test_a_datagram_that_waits(lab: Lab, gateway: Gateway, install: Install, family: Family, bad: str) -> None:
+    """It reaches the server once, or is refused; what follows meanwhile does not."""
+    install(waits=True, bad=bad)
+    gateway(config(lab) + "[plugin.wireguard]\nenabled = true\n")
+    with both_ends(lab, 51820, family) as (client, server):
+        client.send(INITIATION)
+        client.send(INITIATION)
+        if bad == "wireguard":
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(1)
+        else:
+            assert server.recv(200) == INITIATION
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(200)
+
+
+def waiting(lab: Lab) -> bool:
+    """One packet has no verdict (nfnetlink_queue.c: seq_show)."""
+    (queue,) = lab.gateway.run(["cat", "/proc/net/netfilter/nfnetlink_queue"]).stdout.splitlines()
+    return queue.split()[2] == "1"
+
+
+def test_what_waits_when_a_worker_ends(lab: Lab, gateway: Gateway, origin: Origin, install: Install) -> None:
+    """Of one that is killed the client sends it again, to its successor; with the daemon it is let on as plugin_error
+    says."""
+    install(waits=True, patience=2.0)
+    running = gateway(config(lab, workers=1))
+    for end in (lambda: os.kill(workers(lab, running)[0], signal.SIGKILL), running.stop):
+        with Visitor(lab.client, 4, timeout=10) as visitor:
+            visitor.socket.sendall(request("hangs.example"))
+            assert wait_until(lambda: waiting(lab), 5)
+            end()
+            assert visitor.socket.recv(100).startswith(b"HTTP/1.1 200")
+    assert [heard.data for heard in origin.heard] == [request("hangs.example")] * 2
 
 
 @pytest.mark.parametrize("waits", [True, False])
