@@ -230,7 +230,9 @@ class DatagramClassifier:
 
     NEED_MORE (or a Step): nothing in it to judge. NO_MATCH: not this protocol. What a Glimpse or a Classification calls
     ``then`` reads the flow's next datagram, so what a reader holds of earlier ones is bound to it, and must be bounded.
-    ``ports``: the server's, whose datagrams it reads; ``both``: the server's datagrams, too.
+    ``ports``: the server's, whose datagrams it reads; ``both``: the server's datagrams, too. ``joined``: it finds
+    whatever is in several that are on their way together (UDP_SEGMENT, GRO) and are given as one, though nobody tells
+    where they come apart. Where a reader does not, they go nowhere.
     """
 
     name: str
@@ -239,3 +241,4 @@ class DatagramClassifier:
     read: ReadDatagram
     ports: tuple[int, ...]
     both: bool = False
+    joined: bool = False

@@ -41,6 +41,7 @@ _HELD = 2  # bytes that a reader may hold for each that it has got
 _ELSEWHERE = "a unit that another flow has a part of"
 _WAITING = Decision(Verdict.INSPECT, Action.DROP, Reason.NEED_MORE)  # it will be sent again
 _NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
+_TOGETHER = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 _numbers = count()  # what tells flows on one five-tuple apart
 
 
@@ -103,11 +104,14 @@ class Datagrams:
         self._strange = Reason.PLUGIN_ERROR if lacking else Reason.UNKNOWN_PROTOCOL
         self._readers: dict[int, tuple[ReadDatagram, ...]] = {}
         self.both: set[int] = set()  # ports of which servers' datagrams are read, too
+        self._apart: set[int] = set()  # ports whose datagrams must come one by one
         for classifier in classifiers:
             for port in classifier.ports:
                 self._readers[port] = (*self._readers.get(port, ()), classifier.read)
                 if classifier.both:
                     self.both.add(port)
+                if not classifier.joined:
+                    self._apart.add(port)
 
     def flow_key(self, key: FlowKey) -> FlowKey | None:
         """A datagram's key in the client's direction; None where no rule queues it."""
@@ -115,13 +119,16 @@ class Datagrams:
             return key.reversed()
         return key if key.dport in self._readers else None
 
-    def process(self, packet: Datagram, now: float, path: Path, state: Verdict) -> Decision:
+    def process(  # noqa: PLR0911  one for each answer
+            self, packet: Datagram, now: float, path: Path, state: Verdict) -> Decision:
         """Decide one datagram. ``state``: what its flow's mark said when it was queued."""
         key = packet.key
         if key.sport in self.both and key.dport not in self.both:
             return self._answer(packet, now, path)
         if key.dport not in self._readers:
             return self._alone(key, Client(key.src, path.sender[:6], path.entered), self._strange, now)
+        if path.joined and key.dport in self._apart:
+            return _TOGETHER  # a server would get another datagram out of it than we
         flow = self.flows.get(key)
         if flow is not None and flow.verdict.blocks and state is Verdict.UNSEEN and not self._begun(flow):
             flow = None  # conntrack knows of none: this one is new

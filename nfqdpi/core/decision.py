@@ -56,11 +56,13 @@ class Limits:
 
 class Path(NamedTuple):
     """The interfaces by which a packet came in and is to leave, as indices, 0 where unknown, and the hardware address
-    of who sent it here, as the kernel has it: 6 bytes and padding, or none."""
+    of who sent it here, as the kernel has it: 6 bytes and padding, or none. ``joined``: it is several that are on their
+    way together, and comes apart behind us."""
 
     entered: int = 0
     leaves: int = 0
     sender: bytes = b""
+    joined: bool = False
 
     @property
     def crosses(self) -> bool:

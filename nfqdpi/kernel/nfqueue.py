@@ -21,6 +21,7 @@ DROP, REPEAT = 0, 4  # NF_*: linux/netfilter.h
 _VERDICT, _CONFIG = 0x301, 0x302  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_*
 _CFG_PARAMS, _CFG_MASK, _CFG_FLAGS = 2, 4, 5  # NFQA_CFG_*
 _FAIL_OPEN, _GSO = 1, 4  # NFQA_CFG_F_*
+_SKB_GSO: Final = 2  # NFQA_SKB_GSO, of SKB_INFO
 _COPY_PACKET = 2
 _PARAMS = Struct("!IB")  # nfqnl_msg_config_params: range, mode
 _LOW: Final = 0 if sys.byteorder == "little" else 1  # where the bytes of nlattr's two numbers are: length, type
@@ -43,6 +44,7 @@ class _Kind:
     OUTDEV: Final = 6
     HWADDR: Final = 9
     PAYLOAD: Final = 10
+    SKB_INFO: Final = 14
 
 
 LONGEST = 1 << 17  # bytes; more than a message has
@@ -59,19 +61,19 @@ class Packet(NamedTuple):
     arrived: float = 0.0
 
 
-def packet(received: bytes) -> Packet | None:
+def packet(received: bytes) -> Packet | None:  # noqa: C901  one for each attribute
     """The packet in a message of the queue; None: the kernel says something else, as that a verdict came too late
     for a packet that it has flushed with its interface (NLMSG_ERROR). Lengths are the kernel's word."""
     if received[4:6] != _PACKET:
         return None
     number = mark = entered = leaves = 0
-    sender, arrived = b"", 0.0
+    sender, arrived, joined = b"", 0.0, False
     at, size = _BODY, len(received)
     while at < size:
         length = received[at + _LOW] | received[at + _HIGH] << 8
         kind = received[at + 2 + _LOW] | received[at + 2 + _HIGH] << 8
         if kind == _Kind.PAYLOAD:  # the last
-            return Packet(number, mark, Path(entered, leaves, sender), received[at + 4 : at + length], arrived)
+            return Packet(number, mark, Path(entered, leaves, sender, joined), received[at + 4 : at + length], arrived)
         if kind == _Kind.PACKET_HDR:
             number = u32(received, at + 4)
         elif kind == _Kind.MARK:
@@ -82,6 +84,8 @@ def packet(received: bytes) -> Packet | None:
             leaves = u32(received, at + 4)
         elif kind == _Kind.HWADDR:  # behind its length
             sender = received[at + 8 : at + 14]
+        elif kind == _Kind.SKB_INFO:
+            joined = u32(received, at + 4) & _SKB_GSO != 0
         elif kind == _Kind.TIMESTAMP:
             seconds, microseconds = _TIME.unpack_from(received, at + 4)
             arrived = seconds + microseconds / 1e6

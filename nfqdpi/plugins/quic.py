@@ -190,4 +190,4 @@ def _joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
     return tuple((start, bytes(data)) for start, data in joined)
 
 
-classifier = DatagramClassifier(name="quic", protocol="quic", version="1", read=read, ports=(443,))
+classifier = DatagramClassifier(name="quic", protocol="quic", version="1", read=read, ports=(443,), joined=True)

@@ -56,6 +56,7 @@ _VERSIONS = {
     0x6B3343CF: _version("2", "0dede3def700a6db819381be6e269dcbf9bd2ed9", "quicv2", 1, 0),
     0xFF00001D: _version("draft-29", "afbfec289993d24c9e9786f19c6111e04390a899", "quic", 0, 3),
 }
+_WIRE_VERSIONS = [number.to_bytes(4, "big") for number in _VERSIONS]
 _CLIENT_IN = _label("client in", 32)
 
 
@@ -111,7 +112,31 @@ def initials(datagram: bytes) -> Iterator[Initial]:
     read, but there may be a server that can: Malformed, where it would take this for a client's first datagram, which
     is long (RFC 9000, 14.1), has a long id and the fixed bit (RFC 9443). DNS and RTP, on the same port, look like it
     else.
+
+    What looks like one datagram may be several that are on their way together (UDP_SEGMENT, GRO), and come apart behind
+    us at places that nobody tells: Malformed, where a packet might begin that is none of these.
     """
+    beginnings = set(_beginnings(datagram))
+    for start, initial in _packets(datagram):
+        beginnings.discard(start)
+        if initial is not None:
+            yield initial
+    if beginnings:
+        raise Malformed("a packet may begin within another")
+
+
+def _beginnings(datagram: bytes) -> Iterator[int]:
+    """Where a long header might stand."""
+    for version in _WIRE_VERSIONS:
+        at = datagram.find(version, 1)
+        while at >= 0:
+            if datagram[at - 1] & _LONG:
+                yield at - 1
+            at = datagram.find(version, at + 1)
+
+
+def _packets(datagram: bytes) -> Iterator[tuple[int, Initial | None]]:
+    """Where each packet of a version that we know begins, and what it is if it is an Initial."""
     reader = Reader(datagram)
     count = 0
     while reader:
@@ -129,16 +154,19 @@ def initials(datagram: bytes) -> Iterator[Initial]:
             raise Malformed("a connection id of more than 20 bytes")
         kind = first >> 4 & 3
         if kind == version.retry:
+            yield start, None
             return
         if kind == version.initial:
             reader.take(reader.varint())  # the token
         length = reader.varint()
         number_at = reader.at
         reader.take(length)
-        if kind == version.initial:
-            if (count := count + 1) > _MOST_PACKETS:
-                raise Malformed("too many Initial packets in a datagram")
-            yield Initial(version, dcid, datagram[start : reader.at], number_at - start)
+        if kind != version.initial:
+            yield start, None
+            continue
+        if (count := count + 1) > _MOST_PACKETS:
+            raise Malformed("too many Initial packets in a datagram")
+        yield start, Initial(version, dcid, datagram[start : reader.at], number_at - start)
 
 
 def _real(version: int) -> bool:

@@ -391,6 +391,19 @@ def test_answers_are_judged_for_who_asked(six: bool) -> None:
     assert stray.server(b"\0") == "accelerate unknown_protocol"
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_datagrams_on_their_way_together(strict: bool) -> None:
+    """What may come apart anywhere goes nowhere, but to a reader that finds whatever is in it; nor is its flow decided
+    by it."""
+    judge = made(strict=strict)
+    joined = Path(3, 4, b"client\0\0", joined=True)
+    ask_two = ip(17, udp(b"?allowed.example", sport=40000, dport=53), CLIENT, SERVER)
+    assert line(judge.process(ask_two, 1000.0, joined)) == "drop malformed"
+    assert Talk(judge, 53).client(b"?allowed.example") == "inspect default"
+    able = Engine((DatagramClassifier("spell", "spell", "1", spell, (443,), joined=True),), Policy(RULES), OPEN)
+    assert line(able.process(ip(17, udp(b"+allowed.example.", sport=1, dport=443), CLIENT, SERVER), 1.0, joined)) == YES
+
+
 def test_a_redirect_by_any_name() -> None:
     """Whichever of a message's names is redirected; a block among them counts more."""
     alias = Message("ask", (ALLOWED, ELSEWHERE), edit=_refuse)

@@ -293,3 +293,15 @@ def test_any_bytes_have_an_answer(datagrams: list[bytes]) -> None:
     """Whatever a client sends: never an exception."""
     for answer in said(datagrams):
         assert answer is NEED_MORE or isinstance(answer, Classification | Glimpse)
+
+
+@pytest.mark.parametrize("first", [
+    b"\x40" + bytes(1199), bytes(1200), b"\xc0\x1a\x2a\x3a\x4a\x08" + bytes(1194), b"\xf0\0\0\0\1" + bytes(1195),
+    long_packet(2, bytes(2000), dcid=bytes(8)), bytes(301),
+])
+def test_a_packet_may_not_begin_within_another(first: bytes) -> None:
+    """Datagrams that are sent together come apart where nobody tells: what is opaque to us must not hide a hello."""
+    whole = first[:-300] + b"".join(flight(HELLO))
+    found = read(whole)
+    assert isinstance(found, Classification)
+    assert found.flaw
