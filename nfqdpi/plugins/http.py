@@ -88,9 +88,10 @@ def _doubtful(prefix: bytes, *, start: int, seen: int) -> Answer:
     if line_end < 0:
         doubt = Glimpse("", then=partial(_doubtful, start=start, seen=len(prefix)))
         return doubt if len(prefix) < start + LONGEST_LINE else NO_MATCH
-    if VERSIONED.search(prefix, start, line_end) is None:
+    line = prefix[start:line_end]
+    if b"http/" not in line.lower() or VERSIONED.search(line) is None:  # most lines are done with at the first
         return NO_MATCH
-    return _versioned(prefix, prefix[start:line_end].split(), line_end)
+    return _versioned(prefix, line.split(), line_end)
 
 
 def _versioned(prefix: bytes, words: list[bytes], line_end: int) -> Answer:

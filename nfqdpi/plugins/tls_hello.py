@@ -53,7 +53,8 @@ def client_hello(body: bytes, names: list[str], attributes: dict[str, str], tran
     offered = body[first + _leading_grease(body, first, end) : end]
     sorted_kinds = tuple(sorted([kind for kind in kinds if not is_grease(kind)]))
     tell = _known_client if len(body) <= _USUAL else _client
-    attributes |= tell(transport, _version(body, known), offered, sorted_kinds, known.get(_ALPN),
+    version = _version(known.get(_SUPPORTED_VERSIONS), u16(body, 0))
+    attributes |= tell(transport, version, offered, sorted_kinds, known.get(_ALPN),
                        known.get(_SIGNATURE_ALGORITHMS, b""))
     if known.get(_ENCRYPTED_CLIENT_HELLO, b"\xff")[:1] == bytes((_ECH_OUTER,)):
         attributes["ech"] = "outer"
@@ -121,15 +122,15 @@ def _server_name(data: bytes, names: list[str]) -> None:
         raise Malformed("server_name is not one host_name")
 
 
-def _version(body: bytes, known: dict[int, bytes]) -> int:
+@lru_cache(maxsize=_REMEMBERED)
+def _version(offers: bytes | None, legacy: int) -> int:
     """The highest of supported_versions that anybody knows (RFC 8446, 4.2.1); GREASE values are none of them. Without
-    any, the one that stands in front of the hello."""
-    data = known.get(_SUPPORTED_VERSIONS)
-    offered = Reader(data).vector(1) if data is not None else b""
+    any, the ``legacy`` one that stands in front of the hello."""
+    offered = Reader(offers).vector(1) if offers is not None else b""
     if len(offered) % 2:
         raise Malformed("half a version")
     versions = [u16(offered, at) for at in range(0, len(offered), 2)]
-    return max([version for version in versions if version in _VERSIONS], default=u16(body, 0))
+    return max([version for version in versions if version in _VERSIONS], default=legacy)
 
 
 def _leading_grease(body: bytes, start: int, end: int) -> int:
