@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
-from nfqdpi.core.asking import Asked
+from nfqdpi.core.asking import MOST, Asked
 from nfqdpi.core.decision import Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import FlowKey
@@ -18,17 +18,20 @@ from nfqdpi.kernel.netlink import Netlink
 from nfqdpi.kernel.passage import key, named
 from nfqdpi.kernel.queue import Queue
 
-_UNDECIDED = (Verdict.INSPECT, Verdict.CONFIRM)
+_SHARE = 4  # that part of a queue may wait for advice: a full one may let packets by
 
 
 class Consulting:
-    """``line``: to the advisers' process. ``told`` is given what is decided of flows that have passed; ``failed`` hears
-    which adviser has not answered, and why."""
+    """``line``: to the advisers' process; ``length``: how many packets the queue holds. ``told`` is given what is
+    decided of flows that have passed; ``failed`` hears which adviser has not answered, and why."""
 
-    def __init__(self, engine: Engine, queue: Queue, field: MarkField, line: socket.socket,  # noqa: PLR0913, PLR0917
-                 told: Callable[[Decision], None], failed: Callable[[str, str], None]) -> None:
+    def __init__(  # noqa: PLR0913  each is another end
+        self, engine: Engine, queue: Queue, field: MarkField, line: socket.socket, *, length: int,
+        told: Callable[[Decision], None], failed: Callable[[str, str], None],
+    ) -> None:
         self._engine = engine
         self._asking = engine.judge.asking
+        self._asking.room = min(MOST, length // _SHARE)
         self._queue = queue
         self._field = field
         self._line = line
@@ -78,12 +81,12 @@ class Consulting:
             self._queue.resume(asked.number)
         elif (decision := self._engine.late(asked, now)) is not None:
             self._told(decision)
-            if decision.verdict not in _UNDECIDED:
-                self._mark(asked.flow.key, decision.verdict)
+            if decision.verdict.blocks:
+                self._cut(asked.flow.key, decision.verdict)
 
-    def _mark(self, flow: FlowKey, verdict: Verdict) -> None:
+    def _cut(self, flow: FlowKey, verdict: Verdict) -> None:
         """No packet is there to carry the mark. A flow that is not found by its key, for DNAT leads it elsewhere, gets
-        it by its next one."""
+        it by its next one, as one that is let go does."""
         body = named(key(flow.proto, flow.src, flow.sport, flow.dst, flow.dport))
         with suppress(OSError), Netlink() as kernel:
             Conntrack(kernel).mark_named([body], self._field, verdict)

@@ -7,7 +7,8 @@ not fit is not asked, and what is not heard in time does not count.
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,32 +21,32 @@ _LONGEST = 1 << 18  # bytes of a message; a unit's names and attributes come out
 _LONGEST_WORDS = 1000  # characters
 
 _Row = tuple[int, bytes, bytes, dict[str, float], str, tuple[str, ...], dict[str, str], str, bool]
-_FAILED = -1  # in place of a verdict
 
 _encode = msgspec.msgpack.encode
 _questions = msgspec.msgpack.Decoder(_Row)
 
 
 class Answer(NamedTuple):
-    """``verdict``: None for no advice. ``why`` is that of the advice, or what went wrong."""
+    """``verdict``: None for no advice, -1 where there will be none. ``why``: of the advice, or what went wrong."""
 
     number: int
     name: str
-    verdict: int | None
+    verdict: Literal[-1, 1, 2, 3, 5] | None
     why: str
 
     @classmethod
     def of(cls, number: int, name: str, advice: Advice | None) -> Answer:
-        return cls(number, name, *((None, "") if advice is None else (advice.verdict, advice.why[:_LONGEST_WORDS])))
+        verdict: Any = None if advice is None else advice.verdict  # a whole number, once it is written
+        return cls(number, name, verdict, "" if advice is None else advice.why[:_LONGEST_WORDS])
 
     @classmethod
     def failure(cls, number: int, name: str, words: str) -> Answer:
-        return cls(number, name, _FAILED, words)
+        return cls(number, name, -1, words)
 
     @property
     def failed(self) -> bool:
         """There will be none."""
-        return self.verdict == _FAILED
+        return self.verdict == -1
 
     @property
     def advice(self) -> Advice | None:
@@ -76,8 +77,11 @@ def answer(line: socket.socket, given: Answer) -> bool:
 
 
 def answered(line: socket.socket) -> Answer | None:
-    """The next answer; None: there is none."""
-    return None if (message := _receive(line)) is None else _answers.decode(message)
+    """The next answer; None: there is none. What else a plugin has written there is none."""
+    while (message := _receive(line)) is not None:
+        with suppress(msgspec.DecodeError):
+            return _answers.decode(message)
+    return None
 
 
 def _send(line: socket.socket, message: bytes) -> bool:
@@ -90,6 +94,6 @@ def _send(line: socket.socket, message: bytes) -> bool:
 
 def _receive(line: socket.socket) -> bytes | None:
     try:
-        return line.recv(_LONGEST, socket.MSG_DONTWAIT)
-    except BlockingIOError:
+        return line.recv(_LONGEST, socket.MSG_DONTWAIT) or None  # the line ends only with the daemon
+    except OSError:
         return None

@@ -80,7 +80,8 @@ class Worker:
                 if monotonic() > deadline:
                     raise
                 sleep(_ASK)
-        self._consulting = Consulting(self._engine, self._queue, config.field, line, self._late, self._unanswered)
+        self._consulting = Consulting(self._engine, self._queue, config.field, line, length=length,
+                                      told=self._late, failed=self._unanswered)
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
