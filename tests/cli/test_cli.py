@@ -40,7 +40,7 @@ groups = ["kids"]
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     file = tmp_path / "nfqdpi.toml"
-    file.write_text(POLICY)
+    file.write_text(f'{POLICY}[state]\ndirectory = "{tmp_path}"\n')  # what the machine's own has is no matter
     return file
 
 
