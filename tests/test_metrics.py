@@ -43,6 +43,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     return Snapshot({"version": "1.2", "mode": "strict", "uptime_s": 4.5, "workers": workers, "degraded": ["a"],
                      "troubles": ["b", "c"]},
                     {"queues": pages, "total": total, "kernel": kernel, "plugin_faults": {"ssh": 2},
+                     "advisers": {"names": ["slow"], "starts": 1},
                      "observers": {"names": ["tunnels"], "starts": 1, "lost": 4, "faults": {"tunnels": 3}}}, tallies,
                     volume)
 
