@@ -287,26 +287,22 @@ def test_datagrams(strict: bool) -> None:
     def read(data: bytes) -> Classification:
         return Classification("any", (data.decode(),))
 
-    for waits in (True, False):
-        judge = engine(strict=strict, classifiers=(DatagramClassifier("any", "any", "1", read, (443,)),
-                                                   slow(waits=waits)))
-        first, other = ip(17, udp(b"a.example")), ip(17, udp(b"b.example"))
-        for advice, verdict in ((BLOCK, "block advice"), (NOTHING, "accelerate default")):
-            for flow in list(judge.datagrams.flows):
-                judge.datagrams.flows.forget(flow.key)
-            if waits:
-                assert line(judge.process(first, 0.0)) == "hold need_more"
-                assert line(judge.process(other, 0.0)) == "drop need_more"
-                assert answer(judge, question(judge), advice) is not None
-                assert line(judge.process(first, 0.0)) == verdict
-            else:
-                assert line(judge.process(first, 0.0)) == "inspect advice"
-                asked = answer(judge, question(judge), advice)
-                assert asked is not None
-                decision = judge.late(asked, 0.0)
-                assert decision is not None
-                assert line(decision) == verdict
-                assert judge.late(asked, 0.0) is None or verdict != "block advice"
+    reader = DatagramClassifier("any", "any", "1", read, (443,))
+    first, other = (ip(17, udp(name)) for name in (b"a.example", b"b.example"))
+    for advice, verdict in ((BLOCK, "block advice"), (NOTHING, "accelerate default"),
+                            (Advice(Verdict.INSPECT, "so"), "inspect advice")):
+        judge = engine(strict=strict, classifiers=(reader, slow(waits=True)))
+        assert line(judge.process(first, 0.0)) == "hold need_more"
+        assert line(judge.process(other, 0.0)) == "drop need_more"
+        assert answer(judge, question(judge), advice) is not None
+        assert line(judge.process(first, 0.0)) == verdict
+        judge = engine(strict=strict, classifiers=(reader, slow(waits=False)))
+        assert line(judge.process(first, 0.0)) == "inspect advice"
+        asked = answer(judge, question(judge), advice)
+        assert asked is not None
+        decision = judge.late(asked, 0.0)
+        assert (line(decision) if decision else "inspect advice") == verdict
+        assert judge.late(asked, 0.0) is None or advice is NOTHING
 
 
 @pytest.mark.parametrize("patience", [0.0, -1.0, 61.0, float("nan")])
