@@ -26,7 +26,7 @@ from nfqdpi.core.classifier import (
     ReadDatagram,
     Step,
 )
-from nfqdpi.core.decision import Action, Client, Decision, Judgement, Limits, Outcome, Path
+from nfqdpi.core.decision import WAITING, Action, Client, Decision, Judgement, Limits, Outcome, Path
 from nfqdpi.core.envelope import datagram as enveloped
 from nfqdpi.core.judge import Judge
 from nfqdpi.core.packet import Datagram, FlowKey
@@ -39,8 +39,6 @@ _IDLE = 180.0  # s without a datagram; conntrack forgets the flow as soon (nf_co
 _HELD = 2  # bytes that a reader may hold for each that it has got
 
 _ELSEWHERE = "a unit that another flow has a part of"
-_WAITING = Decision(Verdict.INSPECT, Action.DROP, Reason.NEED_MORE)  # it will be sent again
-_NEXT = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)
 _TOGETHER = Decision(Verdict.INSPECT, Action.DROP, Reason.MALFORMED)
 _numbers = count()  # what tells flows on one five-tuple apart
 
@@ -88,7 +86,7 @@ class DatagramFlow:
 
 
 class Datagrams:
-    """Decides UDP flows; the engine's other half."""
+    """Decides UDP flows; one of the engine's halves."""
 
     def __init__(self, classifiers: Iterable[DatagramClassifier], judge: Judge, limits: Limits,
                  units: UnitTable | None = None, *, strict: bool) -> None:
@@ -142,7 +140,7 @@ class Datagrams:
         if flow.asked is None or flow.asked.judged:
             flow.packets += 1
         elif flow.asked.waiting:
-            return _WAITING
+            return WAITING
         if flow.verdict.blocks or not flow.readers:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         self.flows.touch(flow, now)

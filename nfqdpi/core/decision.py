@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from nfqdpi.core.classifier import Classification
 from nfqdpi.core.packet import FlowKey
@@ -117,3 +117,8 @@ class Decision(NamedTuple):
     onward: bytes | None = None
     back: bytes | None = None
     question: int = 0
+
+
+READING: Final = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)  # the unit is not whole
+WAITING: Final = Decision(Verdict.INSPECT, Action.DROP, Reason.NEED_MORE)  # the packet will be sent again
+CONFIRMING: Final = Decision(Verdict.CONFIRM, Action.MARK, Reason.NEED_MORE)  # it is allowed, and not yet answered

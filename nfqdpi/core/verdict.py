@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Verdict(IntEnum):
@@ -21,6 +22,8 @@ class Verdict(IntEnum):
         """True where the kernel lets no further packet of the flow by."""
         return self in (Verdict.BLOCK, Verdict.BLOCK_SILENT)
 
+
+FINAL: Final = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))  # no packet is queued any more
 
 _STATES = tuple(Verdict)  # by their value
 

@@ -13,14 +13,13 @@ from itertools import count
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.verdict import FINAL, Verdict
 from nfqdpi.replay.datagrams import DatagramGate
 from nfqdpi.replay.entry import Entry
 from nfqdpi.replay.midstream import Search
 
 _SYN, _SYN_ACK = Flags.SYN, Flags.SYN | Flags.ACK
 _END = Flags.FIN | Flags.RST
-_FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 
 class Gate:
@@ -61,7 +60,7 @@ class Gate:
             decision = self._decide(self._engine, packet, now, entry.mark)
             if decision.action is Action.MARK:
                 entry.mark = decision.verdict
-                entry.over = entry.mark in _FINAL
+                entry.over = entry.mark in FINAL
             for judgement in decision.judgements:
                 entry.tell(judgement)
 

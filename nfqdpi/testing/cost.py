@@ -12,7 +12,7 @@ from nfqdpi.core.decision import Action
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.packet import Datagram, Flags, FlowKey, Segment, parse
 from nfqdpi.core.plugin import Adviser, Reader
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.verdict import FINAL, Verdict
 from nfqdpi.testing.dns import dns_query
 from nfqdpi.testing.flows import FromServer, flow
 from nfqdpi.testing.http import request
@@ -25,7 +25,6 @@ _MOST_ROUNDS = 2000
 _OWN_CALLS = 10_000  # to find out what a call of the clock itself takes
 _STEP = 0.001  # s from packet to packet
 _SYN_ACK = Flags.SYN | Flags.ACK
-_FINAL = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))
 
 
 class Cost(NamedTuple):
@@ -92,7 +91,7 @@ def _play(engine: Engine, packets: Iterable[bytes]) -> int:
         back = parsed.key.reversed()
         key = back if opens or back in marks else parsed.key
         mark = marks.setdefault(key, Verdict.UNSEEN)
-        if mark in _FINAL or not (opens or (parsed.payload and (key == parsed.key or mark is Verdict.CONFIRM))):
+        if mark in FINAL or not (opens or (parsed.payload and (key == parsed.key or mark is Verdict.CONFIRM))):
             continue
         began = perf_counter_ns()
         decision = engine.process(packet, number * _STEP, state=mark)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfqdpi.core.engine import Engine
 from nfqdpi.core.flow import Flow
+from nfqdpi.core.segments import Segments
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.plugins import tls
 from nfqdpi.testing.tls import server_hello
@@ -70,7 +70,7 @@ def test_no_good_client_is_hurt(kind: int, cuts: list[int], random: Random, copi
     pytest.param(StreamBuffer, "_contradicts", lambda *_: False, id="copies are not compared"),
     pytest.param(Flow, "forged", lambda *_: False, id="anybody speaks for the server"),
     pytest.param(Flow, "ahead_of_reply", lambda *_: False, id="a second hello goes before the first is answered"),
-    pytest.param(Engine, "_forgotten", lambda *_: False, id="a lost record makes a flow midstream"),
+    pytest.param(Segments, "_forgotten", lambda *_: False, id="a lost record makes a flow midstream"),
     pytest.param(tls, "_HELLO_RETRY_RANDOM", server_hello()[11:43], id="HelloRetryRequest is an acceptance"),
 ])
 def test_the_world_notices(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, broken: object) -> None:
