@@ -37,7 +37,7 @@ def advise(found, client, server):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     while name in ("hangs", "deaf"):
         pass
-    time.sleep(0.3)
+    time.sleep(1.5 if name == "late" else 0.3)
     return Advice(Verdict.BLOCK, "bad company") if name == "%s" else None
 
 adviser = Adviser("slow", "1", advise, slow=Slow(%s, waits=%s))
@@ -135,37 +135,37 @@ def test_a_datagram_that_waits(lab: Lab, gateway: Gateway, install: Install, fam
 
 def waiting(lab: Lab) -> bool:
     """One packet has no verdict (nfnetlink_queue.c: seq_show)."""
-    (queue,) = lab.gateway.run(["cat", "/proc/net/netfilter/nfnetlink_queue"]).stdout.splitlines()
-    return queue.split()[2] == "1"
+    queues = lab.gateway.run(["cat", "/proc/net/netfilter/nfnetlink_queue"]).stdout.splitlines()
+    return [queue.split()[2] for queue in queues] == ["1"]
 
 
 def test_what_waits_when_a_worker_ends(lab: Lab, gateway: Gateway, origin: Origin, install: Install) -> None:
     """Of one that is killed the client sends it again, to its successor; with the daemon it is let on as plugin_error
     says."""
-    install(waits=True, patience=2.0)
+    install(waits=True, patience=5.0)
     running = gateway(config(lab, workers=1))
     for end in (lambda: os.kill(workers(lab, running)[0], signal.SIGKILL), running.stop):
         with Visitor(lab.client, 4, timeout=10) as visitor:
-            visitor.socket.sendall(request("hangs.example"))
+            visitor.socket.sendall(request("late.example"))
             assert wait_until(lambda: waiting(lab), 5)
             end()
             assert visitor.socket.recv(100).startswith(b"HTTP/1.1 200")
-    assert [heard.data for heard in origin.heard] == [request("hangs.example")] * 2
+    assert [heard.data for heard in origin.heard] == [request("late.example")] * 2
 
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_an_adviser_that_goes_wrong(lab: Lab, gateway: Gateway, origin: Origin, install: Install, waits: bool) -> None:
     """One that raises, hangs or is killed: plugin_error speaks within its patience, it is counted, and begun anew; no
     other flow is the worse for it. Too many faults, and it is left out."""
-    install(waits=waits)
+    install(waits=waits, patience=2.0)
     running = gateway(config(lab, fail="closed", workers=1))
     for number, name in enumerate(("raises.example", "hangs.example", "ends.example"), 1):
         with Visitor(lab.client, 4) as visitor:
             assert visitor.ask(name) == ("reset" if waits else "ok")
-            assert wait_until(partial(told, lab, name, "block", "plugin_error"), 3)
+            assert wait_until(partial(told, lab, name, "block", "plugin_error"), 5)
             assert visitor.ask("good.example") == "reset"
         assert browse(lab, "blocked.example") == "reset"
-        assert wait_until(partial(counted, lab, running, number), 3)
+        assert wait_until(partial(counted, lab, running, number), 5)
     assert (b"raises.example" in origin.read) is not waits
     assert wait_until(lambda: stats(lab, running)["advisers"]["starts"] == 2, 5)
     assert len(notices(lab, "advisers_ended")) == 1
