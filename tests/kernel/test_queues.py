@@ -148,3 +148,27 @@ def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
     assert not queue.serve()
     assert [data[-4:] for data in told] == [b"gram", b"next"]
     queue.close()
+
+
+def test_packets_that_wait_together(namespace: Namespace, receiver: socket.socket) -> None:
+    """All go on, in their order, though they are answered several at a time, and one cannot be told of."""
+    namespace.run(["iptables", "-F", "INPUT"])
+    namespace.run(f"iptables -A OUTPUT -p udp -m mark --mark 0 -j NFQUEUE --queue-num {NUMBER}".split())
+    told: list[bytes] = []
+    failed: list[BaseException] = []
+
+    def tell(data: bytes, *_: object) -> None:
+        told.append(data[-2:])
+        if len(told) == 3:
+            raise ValueError
+
+    queue = Queue(NUMBER, engine(), MarkField(), lambda _: None, tell, length=64, pass_when_full=False,
+                  failed=failed.append)
+    numbers = [b"%02d" % number for number in range(20)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in numbers:
+            sender.sendto(number, ("127.0.0.1", 5000))
+    assert not queue.serve()
+    assert [receiver.recv(100) for _ in numbers] == told == numbers
+    assert (queue.faults, list(map(type, failed))) == (1, [ValueError])
+    queue.close()
