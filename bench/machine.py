@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,11 +21,13 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # columns of /proc/stat's cpu lines (proc_stat
 def named() -> dict[str, Any]:
     """What figures depend on."""
     models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    optimized = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    built = ("the distribution's" if sys.base_prefix == "/usr" else  # which does not say how it was built
+             "optimized" if "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")) else
+             "built without --enable-optimizations")
     return {"cpu": models[0] if models else os.uname().machine, "cpus": os.cpu_count(), "kernel": os.uname().release,
             "hypervisor": "hypervisor" in Path("/proc/cpuinfo").read_text(), "load": round(os.getloadavg()[0], 2),
             "compiled": compiled(),
-            "python": platform.python_version() + " (built without --enable-optimizations)" * (not optimized)}
+            "python": f"{platform.python_version()} ({built})"}
 
 
 def busy(cpu: int | None = None) -> float:
