@@ -147,8 +147,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if widths != wanted:
         cells = [list(map(cut, row, widths)) for row in cells]
     right = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
-    line = "  ".join(f"{{:{'>' if r else '<'}{width}}}" for width, r in zip(widths, right, strict=True))
-    head, *body = (line.format(*row).rstrip() for row in cells)
+    line = "  ".join(f"%{'' if r else '-'}{width}s" for width, r in zip(widths, right, strict=True))
+    head, *body = ((line % tuple(row)).rstrip() for row in cells)
     click.echo("\n".join([click.style(head, bold=True), *body]))
 
 
