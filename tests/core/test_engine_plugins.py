@@ -77,6 +77,16 @@ def test_a_unit_after_which_nothing_follows(talk: Talks) -> None:
     assert [decoy.opens(), decoy.client(b"xyz"), decoy.client(BAD, at=0)] == [OPENING, YES, "block overlap"]
 
 
+def test_a_unit_in_front_of_what_nobody_knows(talk: Talks) -> None:
+    """It is told of, though the same packet ends in bytes that decide the flow in another way."""
+    units = Classifier("units", "x", "1", 20, lambda prefix: Classification(
+        "x", (ALLOWED,), length=3, then=lambda _: Pending.NO_MATCH) if prefix[:3] == b"xyz" else NEED_MORE)
+    flow = talk(classifiers=[units], exceptions=CLOSED)
+    flow.opens()
+    assert flow.client(b"xyz?") == "block unknown_protocol"
+    assert [judgement.outcome.verdict.name for judgement in flow.judgements] == ["ACCELERATE", "BLOCK"]
+
+
 def _advising(verdict: Verdict, name: str = "adviser") -> Adviser:
     return Adviser(name, "1", lambda found, client, server: Advice(verdict, "so") if found.names else None)
 
