@@ -37,7 +37,7 @@ class Deciding:
         if found.asks:
             outcome = self._judge.lookup(found.names, flow.client, found.protocol)
             if outcome.redirect and not outcome.verdict.blocks:
-                outcome = outcome._replace(verdict=Verdict.BLOCK)
+                outcome = replace(outcome, verdict=Verdict.BLOCK)
         else:
             found = self._judge.named(found, flow.client, flow.key.dst, now)
             outcome = self._judge.ask(found.names, Reason.NO_NAME, flow.client, found.protocol)

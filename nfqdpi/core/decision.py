@@ -54,15 +54,19 @@ class Limits:
     max_flows: int = 65536
 
 
-class Path(NamedTuple):
+@dataclass(slots=True, init=False)
+class Path:
     """The interfaces by which a packet came in and is to leave, as indices, 0 where unknown, and the hardware address
     of who sent it here, as the kernel has it: 6 bytes and padding, or none. ``joined``: it is several that are on their
     way together, and comes apart behind us."""
 
-    entered: int = 0
-    leaves: int = 0
-    sender: bytes = b""
-    joined: bool = False
+    entered: int
+    leaves: int
+    sender: bytes
+    joined: bool
+
+    def __init__(self, entered: int = 0, leaves: int = 0, sender: bytes = b"", joined: bool = False) -> None:
+        self.entered, self.leaves, self.sender, self.joined = entered, leaves, sender, joined
 
     @property
     def crosses(self) -> bool:
@@ -79,18 +83,24 @@ class Action(Enum):
     HOLD = auto()  # it is kept where it is, and decided again once a question is answered
 
 
-class Outcome(NamedTuple):
+@dataclass(slots=True, init=False)
+class Outcome:
     """A verdict and where it comes from: ``rule`` is None where no rule spoke, ``list`` where the name is on none.
     ``redirect``: the addresses, of 4 or 16 bytes, that DNS is to answer with."""
 
     verdict: Verdict
     reason: Reason
-    rule: str | None = None
-    list: str | None = None
-    redirect: tuple[bytes, ...] = ()
+    rule: str | None
+    list: str | None
+    redirect: tuple[bytes, ...]
+
+    def __init__(self, verdict: Verdict, reason: Reason, rule: str | None = None,
+                 list: str | None = None, redirect: tuple[bytes, ...] = ()) -> None:
+        self.verdict, self.reason, self.rule, self.list, self.redirect = verdict, reason, rule, list, redirect
 
 
-class Judgement(NamedTuple):
+@dataclass(slots=True, init=False)
+class Judgement:
     """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``client`` is who
     opened the flow, ``packets`` are the payload packets that reached us, ``since`` is when the unit's first byte came,
     in ``now``'s seconds, ``base`` is the sequence number of the client's first byte: with the key it tells flows
@@ -102,10 +112,17 @@ class Judgement(NamedTuple):
     classification: Classification | None
     packets: int
     since: float
-    base: int = 0
+    base: int
+
+    def __init__(  # noqa: PLR0913, PLR0917  each is one thing about a verdict
+        self, key: FlowKey, client: Client, outcome: Outcome, classification: Classification | None, packets: int,
+        since: float, base: int = 0) -> None:
+        self.key, self.client, self.outcome, self.classification = key, client, outcome, classification
+        self.packets, self.since, self.base = packets, since, base
 
 
-class Decision(NamedTuple):
+@dataclass(slots=True, init=False)
+class Decision:
     """The verdict for a flow, what happens to this packet, why, and what is new about it. ``onward``: the packet that
     goes on in its place, ``back``: one that goes to its sender; both begin with their IP headers. ``question``: the
     number of the one that a held packet waits for."""
@@ -113,10 +130,16 @@ class Decision(NamedTuple):
     verdict: Verdict
     action: Action
     reason: Reason
-    judgements: tuple[Judgement, ...] = ()
-    onward: bytes | None = None
-    back: bytes | None = None
-    question: int = 0
+    judgements: tuple[Judgement, ...]
+    onward: bytes | None
+    back: bytes | None
+    question: int
+
+    def __init__(  # noqa: PLR0913, PLR0917  each is one thing about a packet
+        self, verdict: Verdict, action: Action, reason: Reason, judgements: tuple[Judgement, ...] = (),
+        onward: bytes | None = None, back: bytes | None = None, question: int = 0) -> None:
+        self.verdict, self.action, self.reason, self.judgements = verdict, action, reason, judgements
+        self.onward, self.back, self.question = onward, back, question
 
 
 READING: Final = Decision(Verdict.INSPECT, Action.MARK, Reason.NEED_MORE)  # the unit is not whole

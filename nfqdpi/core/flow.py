@@ -39,14 +39,15 @@ class Flow:
                  "contested", "crosses", "doubted", "end", "key", "packets", "readers", "reason", "revision",
                  "rival_base", "rivals", "seen", "server", "server_base", "since", "stream", "verdict", "weight")
 
-    def __init__(self, key: FlowKey, stream: StreamBuffer, readers: tuple[Classify, ...], now: float) -> None:
+    def __init__(self, key: FlowKey, client: Client, stream: StreamBuffer, readers: tuple[Classify, ...], now: float
+                 ) -> None:
         self.key = key
+        self.client = client  # as of its first packet
         self.stream = stream
         self.readers = readers
         self.seen = now
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
-        self.client = Client(key.src)  # as of its first packet
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
         self.crosses = False  # from one interface to another, as what has opened it; a gateway may have one for both
         self.rival_base: int | None = None  # by a second SYN+ACK
@@ -120,6 +121,9 @@ class Flow:
         """What the readers that are left say of the unit's bytes; those that say never are asked no more."""
         head = self.stream.head
         asked = [(read, answer) for read in self.readers if (answer := read(head)) is not NO_MATCH]
+        if len(asked) == 1 and isinstance(only := asked[0][1], Classification):  # as nearly always
+            self.rivals, self.contested = (), False
+            return only
         known = [(read, answer) for read, answer in asked if isinstance(answer, Classification | Step)]
         if known:
             # First what nobody reads on from: what others read on from is not lost by it.

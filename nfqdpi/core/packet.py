@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from nfqdpi.core.verdict import Reason
@@ -50,7 +51,10 @@ class FlowKey(NamedTuple):
         return FlowKey(self.dst, self.src, self.dport, self.sport, self.proto)
 
 
-class Segment(NamedTuple):
+# Here and in decision.py: a NamedTuple is made by Python even where all else is compiled, in five times the time; so a
+# value of which every packet needs one is a class with a constructor of its own.
+@dataclass(slots=True, init=False)
+class Segment:
     """One TCP segment. ``key`` is in the direction in which the packet travels; ``options`` are raw."""
 
     key: FlowKey
@@ -59,6 +63,10 @@ class Segment(NamedTuple):
     flags: int
     options: bytes
     payload: bytes
+
+    def __init__(  # noqa: PLR0913, PLR0917  each is a field of the header
+        self, key: FlowKey, seq: int, ack: int, flags: int, options: bytes, payload: bytes) -> None:
+        self.key, self.seq, self.ack, self.flags, self.options, self.payload = key, seq, ack, flags, options, payload
 
     @property
     def signed(self) -> bool:
@@ -85,7 +93,7 @@ class Segment(NamedTuple):
                 flags, seq = flags & ~Flags.SYN, seq + bool(flags & Flags.SYN)
             if at + size < end:
                 flags &= ~(Flags.FIN | Flags.RST)
-            yield self._replace(seq=seq % (1 << 32), flags=flags, payload=self.payload[at : at + size])
+            yield replace(self, seq=seq % (1 << 32), flags=flags, payload=self.payload[at : at + size])
 
 
 class Datagram(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from nfqdpi.core.asking import Asked
@@ -98,4 +99,4 @@ def _so_far(flow: Flow, told: tuple[Judgement, ...]) -> Decision:
 
 def _behind(told: tuple[Judgement, ...], decision: Decision) -> Decision:
     """A decision that ends a packet whose units before have been judged."""
-    return decision._replace(judgements=told + decision.judgements) if told else decision
+    return replace(decision, judgements=told + decision.judgements) if told else decision

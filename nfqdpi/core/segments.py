@@ -7,6 +7,7 @@ mode.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
@@ -64,7 +65,8 @@ class Segments:
             return self._server_opens(segment, now, path, state)
         flow = self.flows.get(segment.key)
         if flow is None:
-            back = self.flows.get(segment.key.reversed())
+            # In fast mode no packet of a server's is queued.
+            back = self.flows.get(segment.key.reversed()) if self._strict else None
             if back is not None:
                 return _OUTSIDE if back.forged(path) else self._deciding.from_server(back, segment, now)  # E6
         elif flow.opening_seen and path.crosses and not flow.crosses:
@@ -73,22 +75,23 @@ class Segments:
             flow = None
         if flow is None:
             # The opening was not seen. Fast mode never sees it; in strict mode the flow is older than we are.
-            flow = self._open(segment.key, segment.seq + bool(segment.flags & _SYN), now)
+            flow = self._flow(segment.key, _client(segment, path), segment.seq + bool(segment.flags & _SYN), now)
             if self._strict and self._forgotten(segment.key, state, now):
                 return self._deciding.exception(flow, Reason.TIMEOUT, now)
             flow.crosses = path.crosses
-        if not flow.packets:
-            flow.client = Client(segment.key.src, path.sender[:6], path.entered)
+        if not flow.packets and flow.opening_seen:
+            flow.client = _client(segment, path)
         if state is Verdict.UNSEEN and segment.flags & _RST and flow.verdict.blocks and not segment.payload:
             # A new flow on the tuple of a blocked one, whose reset the server never got: this is how its client answers
             # the server's challenge (RFC 5961, 4.2). It carries nothing, and the blocked flow stays blocked.
             return READING
         return self._from_client(flow, segment, now)
 
-    def give_up(self, key: FlowKey, now: float) -> Decision | None:
-        """Reading a segment raised: its flow is treated as ``plugin_error`` says. None: there is no such flow."""
-        flow = self.flows.get(key) or self.flows.get(key.reversed())
-        return self._deciding.exception(flow, Reason.PLUGIN_ERROR, now) if flow is not None else None
+    def give_up(self, segment: Segment, now: float, path: Path) -> Decision:
+        """Reading a segment raised: its flow, known or new, is treated as ``plugin_error`` says."""
+        flow = (self.flows.get(segment.key) or self.flows.get(segment.key.reversed())
+                or self._flow(segment.key, _client(segment, path), segment.seq, now))
+        return self._deciding.exception(flow, Reason.PLUGIN_ERROR, now)
 
     def late(self, asked: Asked, now: float) -> Decision | None:
         """As the engine's."""
@@ -103,7 +106,7 @@ class Segments:
             if decision.action is not Action.MARK or decision.verdict in FINAL:
                 break
             state = decision.verdict
-        return decision._replace(judgements=told)
+        return replace(decision, judgements=told)
 
     def _freed(self, flow: Flow) -> bool:
         """True of a decided flow whose mark was taken off after the policy had changed: it is judged again. Not in
@@ -133,31 +136,35 @@ class Segments:
         if known is not None and known.stream.base == segment.ack and known.opens_again(base):
             return READING
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
-            flow = self._open(key, segment.ack, now)
+            flow = self._flow(key, Client(key.src), segment.ack, now)
             flow.server_base = flow.acked = base
             flow.crosses = path.crosses
+            self.flows.open(flow)
             return READING
         return Decision(known.verdict, Action.MARK, known.reason)  # sent again: the mark stays
 
-    def _open(self, key: FlowKey, base: int, now: float) -> Flow:
+    def _flow(self, key: FlowKey, client: Client, base: int, now: float) -> Flow:
+        """A new one; it is not in the table yet."""
         stream = StreamBuffer(base % (1 << 32), self._limits.max_bytes, self._limits.max_segments)
-        flow = Flow(key, stream, self._readers.of(key.dport), now)
-        self.flows.open(flow)
-        return flow
+        return Flow(key, client, stream, self._readers.of(key.dport), now)
 
-    def _from_client(  # noqa: C901, PLR0911  one for each answer
-        self, flow: Flow, segment: Segment, now: float
-    ) -> Decision:
+    def _from_client(self, flow: Flow, segment: Segment, now: float) -> Decision:
         if flow.asked is not None and not flow.asked.judged and flow.verdict not in FINAL:
             return self._reading.held(flow, flow.asked, now)
         flow.packets += 1
         if flow.verdict in FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
-        waiting = READING if flow.awaiting is None else CONFIRMING
         taken = flow.take(segment) if self._strict else flow.record(segment)
-        self.flows.touch(flow, now, ended=flow.end is not None)
-        if taken is not Added.SEEN:
-            self.flows.weigh(flow)
+        decision = self._after(flow, taken, now)
+        if flow.verdict not in FINAL:
+            self.flows.touch(flow, now, ended=flow.end is not None)
+            if taken is not Added.SEEN:
+                self.flows.weigh(flow)
+        return decision
+
+    def _after(self, flow: Flow, taken: Added, now: float) -> Decision:  # noqa: PLR0911  one for each answer
+        """What becomes of a flow by a segment of the client's."""
+        waiting = READING if flow.awaiting is None else CONFIRMING
         match taken:
             case Added.NEW | Added.SEEN if flow.reply_missed and now - self._overflowed < _OVERFLOW_MEMORY:
                 return self._deciding.exception(flow, Reason.MIDSTREAM, now)
@@ -175,6 +182,10 @@ class Segments:
                 return self._deciding.exception(flow, Reason.TOO_BIG, now)  # E2
             case other:
                 assert_never(other)
+
+
+def _client(segment: Segment, path: Path) -> Client:
+    return Client(segment.key.src, path.sender[:6], path.entered)
 
 
 def _reused(flow: Flow, segment: Segment, now: float) -> bool:

@@ -17,8 +17,8 @@ _IPV4, _NETWORK = 4, 8  # bytes: an address; the half of an IPv6 address that sa
 
 
 class Held(Protocol):
-    """A flow, as far as the table is concerned. ``weight`` is the table's own note; ``unfinished``: something of it has
-    passed that is not judged yet."""
+    """A flow, as far as the table is concerned. ``weight`` is the table's own note, 0 before it has met the flow;
+    ``unfinished``: something of it has passed that is not judged yet."""
 
     seen: float
     weight: int
@@ -97,15 +97,14 @@ class FlowTable(Generic[F]):
 
     def open(self, flow: F) -> None:
         """Add a flow in place of any with its key; make room first."""
-        self.forget(flow.key)
-        self._age(_network(flow.key), flow.seen)
-        while len(self) >= self.limit:
-            self._evict()
+        self._make_room(flow)
         self._add(flow)
 
     def touch(self, flow: F, now: float, *, ended: bool = False) -> None:
-        """A packet of an undecided flow: it is the last of its client's to go now. ``ended``: the client has ended it,
-        and its record is kept only while what it has sent may come again."""
+        """A packet of an undecided flow, which may be new: it is the last of its client's to go now. ``ended``: the
+        client has ended it, and its record is kept only while what it has sent may come again."""
+        if not flow.weight:
+            self.open(flow)
         flow.seen = now
         if ended:
             self._ended.setdefault(flow.key, flow)
@@ -120,8 +119,11 @@ class FlowTable(Generic[F]):
             self._evict()
 
     def decide(self, flow: F, now: float) -> None:
-        """The flow is decided: it stays without its bytes."""
-        self.forget(flow.key)
+        """The flow is decided, maybe by its first packet: it stays without its bytes."""
+        if flow.weight:
+            self.forget(flow.key)
+        else:
+            self._make_room(flow)
         flow.seen = now
         flow.release()
         if flow.verdict is Verdict.ACCELERATE:
@@ -145,6 +147,12 @@ class FlowTable(Generic[F]):
         """True where the flow with this key, seen from either end, may be one that the table has forgotten (E7)."""
         back = key.reversed()
         return key in self._lost or back in self._lost or _network(key) in self._lost or _network(back) in self._lost
+
+    def _make_room(self, flow: F) -> None:
+        self.forget(flow.key)
+        self._age(_network(flow.key), flow.seen)
+        while len(self) >= self.limit:
+            self._evict()
 
     def _add(self, flow: F) -> None:
         network = _network(flow.key)
@@ -210,4 +218,6 @@ def _network(key: FlowKey) -> bytes:
 
 def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
     """Those of the first two that had their last packet before."""
-    return [flow for flow in islice(flows.values(), 2) if flow.seen < than] if flows else []
+    if not flows or next(iter(flows.values())).seen >= than:
+        return []
+    return [flow for flow in islice(flows.values(), 2) if flow.seen < than]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from nfqdpi.core.decision import Path
 from nfqdpi.core.wire import u32
@@ -50,7 +51,8 @@ class _Kind:
 LONGEST = 1 << 17  # bytes; more than a message has
 
 
-class Packet(NamedTuple):
+@dataclass(slots=True, init=False)
+class Packet:
     """``number`` names it to the kernel; ``data`` begins with the IP header. ``arrived``: when the kernel got it, in
     wall seconds; 0: it does not say, for nobody on the machine wants timestamps (SO_TIMESTAMP, tcpdump)."""
 
@@ -58,7 +60,10 @@ class Packet(NamedTuple):
     mark: int
     path: Path
     data: bytes
-    arrived: float = 0.0
+    arrived: float
+
+    def __init__(self, number: int, mark: int, path: Path, data: bytes, arrived: float = 0.0) -> None:
+        self.number, self.mark, self.path, self.data, self.arrived = number, mark, path, data, arrived
 
 
 def packet(received: bytes) -> Packet | None:  # noqa: C901  one for each attribute

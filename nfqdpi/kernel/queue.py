@@ -135,26 +135,26 @@ class Queue:
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1
-        _, mark, path, data, arrived = packet
+        data, path = packet.data, packet.path
         pending = True
         now = monotonic()
         try:
-            decision = self._engine.process(data, now, path, self._field.read(mark))
+            decision = self._engine.process(data, now, path, self._field.read(packet.mark))
             self._answer(packet, decision)
             pending = False
-            self._untold.append((data, decision, arrived, now))
+            self._untold.append((data, decision, packet.arrived, now))
         except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self.faults += 1
             self._failed(error)
             if pending:
-                decision = self._engine.give_up(data, now)
+                decision = self._engine.give_up(data, now, path)
                 self._answer(packet, decision)
-                self._untold.append((data, decision, arrived, now))
+                self._untold.append((data, decision, packet.arrived, now))
 
     def _answer(self, packet: Packet, decision: Decision) -> None:
         if decision.judgements:
             self._judged(decision)
-        number, mark, _, _, _ = packet
+        number, mark = packet.number, packet.mark
         if decision.action is not Action.MARK:
             if decision.action is Action.HOLD:  # the kernel keeps it, and takes verdicts in any order
                 self._held[decision.question] = packet

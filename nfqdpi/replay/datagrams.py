@@ -7,6 +7,7 @@ not open: what is not well there is none. A message of DNS is told of by itself,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from nfqdpi.core.decision import Action, Decision, Judgement, Path
 from nfqdpi.core.engine import Engine
@@ -52,10 +53,10 @@ class DatagramGate:
         for judgement in decision.judgements:
             if messages:
                 message = Entry(next(self._numbers), entry.key, None, sided=True)
-                message.tell(judgement._replace(key=entry.key))
+                message.tell(replace(judgement, key=entry.key))
                 self._ended(message)
             else:
-                entry.tell(judgement._replace(key=entry.key))
+                entry.tell(replace(judgement, key=entry.key))
         let_go = entry.mark is Verdict.ACCELERATE and not self._engine.strict
         entry.over = not messages and (entry.mark.blocks or let_go)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfqdpi.core.decision import Client
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.stream import StreamBuffer
@@ -17,7 +18,8 @@ from nfqdpi.core.verdict import Verdict
 
 def flow(client: int, now: float = 0.0, port: int = 1, size: int = 4) -> Flow:
     """A flow of a client, whose address has that size."""
-    return Flow(FlowKey(client.to_bytes(size, "big"), bytes(size), port, 443, 6), StreamBuffer(0, 1 << 20, 10), (), now)
+    key = FlowKey(client.to_bytes(size, "big"), bytes(size), port, 443, 6)
+    return Flow(key, Client(key.src), StreamBuffer(0, 1 << 20, 10), (), now)
 
 
 def decide(table: FlowTable[Flow], decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
