@@ -1,8 +1,9 @@
 """What plugins that go wrong cost the traffic: `python -m bench.faults --help`.
 
-Flows are opened at an even pace, some of them for a name on which a plugin raises, sleeps, loops for ever or eats
-memory; a probe sends a small segment each millisecond on a flow that is watched, so that each waits for a verdict.
-Rounds without and with such flows take turns, in one run of the daemon for each plugin.
+Flows are opened at an even pace, and beside them some for a name on which a plugin raises, sleeps, loops for ever or
+eats memory, at once or bit by bit; a probe sends a small segment each millisecond on a flow that is watched, so that
+each waits for a verdict. Rounds take turns with others in which the same flows are for a name that harms nobody, in one
+run of the daemon for each plugin.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ _PLUGINS = {
     "sleeps": "if b'wrong' in prefix: time.sleep(5)",
     "loops": "while b'wrong' in prefix: pass",
     "eats memory": "if b'wrong' in prefix: KEPT.append(bytearray(1 << 30))",
+    "grows": "if b'wrong' in prefix: KEPT.append(b'x' * (8 << 20))",
 }
-_WRONG = b"GET / HTTP/1.1\r\nHost: wrong.example\r\n\r\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.faults", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("plugins", nargs="*", help=f"of {', '.join(_PLUGINS)} (default: all)")
     parser.add_argument("--rate", type=int, default=500, help="flows a second (default: %(default)s)")
     parser.add_argument("--wrong", type=float, default=2, help="flows a second that go wrong (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     asked = parser.parse_args()
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.rate} flows/s")
-    for name, body in _PLUGINS.items():
-        with Ground() as ground, _plugin(ground.state, body), daemon(ground, _MEMORY, "strict"):
+    for name in asked.plugins or _PLUGINS:
+        with Ground() as ground, _plugin(ground.state, _PLUGINS[name]), daemon(ground, _MEMORY, "strict"):
             _measure(ground, name, asked)
 
 
@@ -54,9 +56,9 @@ def _measure(ground: Ground, name: str, asked: argparse.Namespace) -> None:
     wrong: list[float] = []
     with even_load(ground, round(asked.rate * asked.seconds * asked.rounds * 2), asked.rate) as loading:
         for _ in range(asked.rounds):
-            for delays, rate in ((quiet, 0.0), (wrong, asked.wrong)):
+            for delays, host in ((quiet, b"right.example"), (wrong, b"wrong.example")):
                 probe.take()
-                with _going_wrong(ground, rate):
+                with _asking(ground, host, asked.wrong):
                     time.sleep(asked.seconds)
                 delays.extend(probe.take())
     with suppress(subprocess.SubprocessError, LabError):
@@ -82,17 +84,17 @@ def _plugin(state: Path, body: str) -> Iterator[None]:
 
 
 @contextmanager
-def _going_wrong(ground: Ground, rate: float) -> Iterator[None]:
-    """So many flows a second for the name on which the plugin goes wrong."""
+def _asking(ground: Ground, host: bytes, rate: float) -> Iterator[None]:
+    """So many flows a second for this name."""
     over = threading.Event()
 
     def ask() -> None:
-        while rate and not over.wait(1 / rate):
+        while not over.wait(1 / rate):
             with suppress(OSError):
                 with ground.client.entered():
                     one = socket.create_connection((SERVERS[1], 80), 2)
                 with one:
-                    one.sendall(_WRONG)
+                    one.sendall(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
                     one.recv(100)
 
     thread = threading.Thread(target=ask)

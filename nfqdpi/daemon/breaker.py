@@ -19,6 +19,9 @@ _OVERRUN = 2  # faults that one counts for which all packets of the worker have 
 WITHIN = 60.0  # s; so many in this time, and a plugin is left out
 REST = 60.0  # s that it is; then it is tried again, and the first fault within WITHIN is one too many
 
+_PATIENCE = 0.01  # s that a plugin has for a packet, for which all others of the worker wait
+_OUR_PATIENCE = 0.05  # s; clients choose how much there is to read, and who is interrupted in it has not read it
+
 _LONGEST = 500  # characters of an error's words
 
 
@@ -51,6 +54,10 @@ class Breaker:
                 return name
             frame = frame.f_back
         return ""
+
+    def patience(self, plugin: str) -> float:
+        """Seconds that it has for a packet."""
+        return _OUR_PATIENCE if plugin in self._ours else _PATIENCE
 
     def fault(self, error: BaseException, now: float) -> bool:
         """Note what a packet's judgement raised. True where a plugin is to be left out from now on."""

@@ -98,7 +98,9 @@ class Worker:
         poll.register(consulting, select.POLLIN)
         while not self._over:
             wait = _GATHER if self._telling.noted or len(consulting) else _TURN
+            self._turns.rest()
             ready = {descriptor for descriptor, _ in poll.poll(1000 * wait)}
+            self._turns.go_on()
             if not self._deaf:
                 self._queue.serve()
             now = monotonic()
@@ -164,9 +166,10 @@ class Worker:
         self._engine.use(self._breaker.in_use, lacking=bool(self._breaker.left_out),
                          unadvised=self._breaker.unadvised)
 
-    def _running(self, frame: FrameType | None) -> str:
-        """The plugin whose code this is, of those that we have by now."""
-        return self._breaker.running(frame)
+    def _running(self, frame: FrameType | None) -> tuple[str, float]:
+        """The plugin whose code this is, of those that we have by now, and the seconds that it has for a packet."""
+        name = self._breaker.running(frame)
+        return name, self._breaker.patience(name)
 
     def _failed(self, error: BaseException) -> None:
         """Judging a packet has raised."""

@@ -59,6 +59,22 @@ def test_a_plugin_that_goes_wrong(lab: Lab, gateway: Gateway, origin: Origin, pl
     assert stats["plugin_faults"] == {"bad": faults}
 
 
+def test_a_plugin_that_is_slow_but_fine(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None],
+                                        tmp_path: Path) -> None:
+    """One that computes in every call, and takes its time to load, at the start and anew, does nothing wrong."""
+    plugin("    end = time.perf_counter() + 0.0005\n    while time.perf_counter() < end: pass\n"
+           "    return NO_MATCH\n"
+           "time.sleep(0.1)\n"
+           "def _unused():")
+    running = gateway(config(lab, workers=1))
+    for _ in range(2):
+        assert [visit(lab, "allowed.example") for _ in range(10)] == ["ok"] * 10
+        (tmp_path / "bad.py").write_text((tmp_path / "bad.py").read_text() + "# another version\n")
+        assert nfqdpi(lab, "reload", "-c", running.config).returncode == 0
+    stats = json.loads(nfqdpi(lab, "stats", "--json", "-c", running.config).stdout)
+    assert (stats["plugin_faults"], stats["total"]["faults"], notices(lab)) == ({}, 0, [])
+
+
 def test_a_plugin_that_is_half_upgraded(lab: Lab, gateway: Gateway, origin: Origin, plugin: Callable[[str], None],
                                         tmp_path: Path) -> None:
     """A worker that dies meanwhile has a successor with the plugin as it was loaded; a reload that finds a half leaves
