@@ -12,6 +12,8 @@ from struct import pack
 import pytest
 
 from nfqdpi.core.verdict import Verdict
+from nfqdpi.daemon.limits import OFTEN
+from nfqdpi.lab.daemon import Daemon
 from nfqdpi.lab.network import CLIENT, Lab
 from tests.kernel.daily import Gateway, ask, config, wait_until
 from tests.kernel.origin import Origin, Visitor, visit
@@ -94,24 +96,32 @@ def test_a_schedule_cuts_when_it_begins(lab: Lab, gateway: Gateway, origin: Orig
 def test_a_time_limit(lab: Lab, gateway: Gateway, origin: Origin) -> None:
     """A rule's clock runs while a flow of what it names is active, not while it is idle or another's; then the flow is
     cut. A restart does not turn the clock back."""
-    text = config(lab) + '[[rule]]\nname = "games"\naction = "block"\ndomains = ["games.example"]\nlimit = "16s"\n'
+    text = config(lab) + '[[rule]]\nname = "games"\naction = "block"\ndomains = ["games.example"]\nlimit = "6s"\n'
     running = gateway(text)
     with Visitor(lab.client, 4) as player, Visitor(lab.client, 4) as other:
         assert player.ask("games.example") == "ok"
-        time.sleep(14)
-        asked = time.monotonic()
-        while player.ask("games.example") == "ok" and time.monotonic() - asked < 60:
+        assert wait_until(lambda: 0 < used(lab, running) < 6, 15)
+        before = used(lab, running)
+        looked = time.monotonic()
+        while time.monotonic() - looked < OFTEN + 1:  # in which it is looked at once or twice
             assert other.ask("allowed.example") == "ok"
             time.sleep(0.2)
-        assert 4 < time.monotonic() - asked < 40
+        assert used(lab, running) == before
+        assert wait_until(lambda: player.ask("games.example") == "reset", 30)
         assert other.ask("allowed.example") == "ok"
     assert visit(lab, "games.example") == "reset"
     assert running.stop() == 0
     running = gateway(text)
     assert visit(lab, "games.example") == "reset"
-    assert re.search(r"limit 'games': [12]\ds of 16s used today", ask(lab, running, "status"))
-    reload(lab, running, text.replace("16s", "1h"))
+    assert used(lab, running) >= 6
+    reload(lab, running, text.replace('"6s"', '"1h"'))
     assert visit(lab, "games.example") == "ok"
+
+
+def used(lab: Lab, running: Daemon) -> int:
+    """Seconds of the rule's limit, as ``status`` has them."""
+    (seconds,) = re.findall(r"limit 'games': (\d+)s of 6s used today", ask(lab, running, "status"))
+    return int(seconds)
 
 
 def test_names_of_clients_and_lists_are_followed(lab: Lab, hasty: Gateway, origin: Origin) -> None:
