@@ -32,7 +32,7 @@ from nfqdpi.kernel.reset import Resetter
 _TURN = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
-_SELDOM = 1000  # looks for young garbage to one through all that there is: for 20,000 flows it takes a tenth of a second
+_SELDOM = 1000  # looks for young garbage to one through all that there is: of 20,000 flows it takes a tenth of a second
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
 _PACKETS, _BYTES, _DROPPED, _RESETS = (Counters.index(name) for name in ("packets", "bytes", "dropped", "resets"))
