@@ -21,7 +21,7 @@ def test_memory_is_bounded_and_nothing_is_lost(verdicts: list[tuple[int, str]]) 
         tally.add(key, action)
         truth[key, action] += 1
         assert len(tally) <= 8
-    told = sum(tally._counts.values(), Counter[str]()) + tally.others
+    told = sum(map(Counter, tally._counts.values()), Counter[str]()) + tally.others
     assert told.total() == len(verdicts)
     assert all(counts[action] <= truth[key, action] for key, counts in tally._counts.items() for action in counts)
 

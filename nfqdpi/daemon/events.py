@@ -44,10 +44,16 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
         latency_us=max(0, round((now - judgement.since) * 1e6)),
     )
     if found:
-        made.other_names, made.dns_name = names[1:], joined
-        made.advice = found.attributes.get("advice", "")[:_LONGEST_TEXT]
-        made.sni_mismatch = found.attributes.get("sni_mismatch", "")[:_LONGEST_TEXT]
-        _tell(made, found.protocol, names[0] if names else "", found.attributes)
+        attributes = found.attributes
+        if len(names) > 1:
+            made.other_names = names[1:]
+        if joined:
+            made.dns_name = joined
+        if "advice" in attributes:
+            made.advice = attributes["advice"][:_LONGEST_TEXT]
+        if "sni_mismatch" in attributes:
+            made.sni_mismatch = attributes["sni_mismatch"][:_LONGEST_TEXT]
+        _tell(made, found.protocol, names[0] if names else "", attributes)
     return made
 
 
@@ -73,7 +79,7 @@ def row(judgement: Judgement, state: Verdict) -> tuple[bytes, tuple[object, ...]
     key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
     names, joined = _names(found)
     protocol, asks = (found.protocol or _UNKNOWN, found.asks) if found else (_UNKNOWN, False)
-    told = tuple(name for name in (*names, joined) if name)
+    told = names if "" not in names and not joined else tuple([name for name in (*names, joined) if name])
     return passage.key(key.proto, key.src, key.sport, key.dst, key.dport), (
         told, protocol, client, outcome.verdict, outcome.reason, outcome.rule, state, Verdict.UNSEEN, asks)
 
@@ -84,8 +90,8 @@ def _names(found: Classification | None) -> tuple[tuple[str, ...], str]:
         return (), ""
     names, joined = found.names, found.attributes.get("dns", "")
     if joined:
-        names = tuple(name for name in names if name != joined)
-    return tuple(name[:_LONGEST_TEXT] for name in names[: 1 + _MOST_NAMES]), joined[:_LONGEST_TEXT]
+        names = tuple([name for name in names if name != joined])
+    return tuple([name[:_LONGEST_TEXT] for name in names[: 1 + _MOST_NAMES]]), joined[:_LONGEST_TEXT]
 
 
 @lru_cache(maxsize=4096)

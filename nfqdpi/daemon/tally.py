@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from heapq import nlargest
+from collections.abc import Mapping
 from time import time
 from typing import Any
 
@@ -30,14 +30,14 @@ class Tally:
         self.others: Counter[str] = Counter()
         self._kept = kept
         self._by = by
-        self._counts: dict[str, Counter[str]] = {}
+        self._counts: dict[str, dict[str, int]] = {}  # plain ones: a Counter takes longer to make than to fill
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def __getitem__(self, key: str) -> Counter[str]:
+    def __getitem__(self, key: str) -> Mapping[str, int]:
         """What is counted of a key; nothing of one that is not kept."""
-        return self._counts.get(key, Counter())
+        return self._counts.get(key, {})
 
     def add(self, key: str, action: str, count: int = 1) -> None:
         """Count a verdict, or whatever it is."""
@@ -45,18 +45,23 @@ class Tally:
         if counts is None:
             if len(self._counts) >= 2 * self._kept:
                 self._forget()
-            counts = self._counts[key] = Counter()
-        counts[action] += count
+            counts = self._counts[key] = {}
+        counts[action] = counts.get(action, 0) + count
 
-    def most(self) -> list[tuple[str, Counter[str]]]:
+    def most(self) -> list[tuple[str, dict[str, int]]]:
         """Those that are kept, the ones with most first."""
-        return nlargest(self._kept, self._counts.items(),
-                        key=lambda item: item[1][self._by] if self._by else item[1].total())
+        return sorted(self._counts.items(), key=self._rank, reverse=True)[: self._kept]
+
+    def _rank(self, item: tuple[str, dict[str, int]]) -> int:
+        counts = item[1]
+        return counts.get(self._by, 0) if self._by else sum(counts.values())
 
     def _forget(self) -> None:
         kept = dict(self.most())
-        for key in self._counts.keys() - kept.keys():
-            self.others.update(self._counts[key])
+        for key, counts in self._counts.items():
+            if key not in kept:
+                for action, count in counts.items():
+                    self.others[action] += count
         self._counts = kept
 
 

@@ -183,5 +183,5 @@ class Volume:
         for kind, told in (("name", name), ("client", text(decided.client.address)), ("domain", domain)):
             for what, count in moved.items() if told else ():
                 self._tallies[kind].add(told, what, count)
-        self.labels.add(domain, moved, self._tallies["domain"][domain]["bytes"])
+        self.labels.add(domain, moved, self._tallies["domain"][domain].get("bytes", 0))
         return now

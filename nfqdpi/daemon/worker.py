@@ -32,7 +32,9 @@ from nfqdpi.kernel.reset import Resetter
 _TURN = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
-_SELDOM = 1000  # looks for young garbage to one through all that there is: of 20,000 flows it takes a tenth of a second
+# Python looks for cycles when there are so many objects more than there were (a table that fills makes none), at every
+# other time among those of the time before, too, and after so many of these among all: for 20,000 flows a tenth of a second.
+_GARBAGE = (5000, 1, 1000)
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
 _PACKETS, _BYTES, _DROPPED, _RESETS = (Counters.index(name) for name in ("packets", "bytes", "dropped", "resets"))
@@ -75,8 +77,9 @@ class Worker:
         deadline = monotonic() + patience
         while True:
             try:
-                self._queue = Queue(number, self._engine, config.field, self._judged, self._told, length=length,
-                                    pass_when_full=config.pass_when_full, failed=self._failed)
+                self._queue = Queue(number, self._engine, config.field, length=length,
+                                    pass_when_full=config.pass_when_full, judged=self._judged,
+                                    answered=self._answered, told=self._told, failed=self._failed)
                 break
             except QueueError:
                 if monotonic() > deadline:
@@ -87,8 +90,8 @@ class Worker:
 
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
+        gc.set_threshold(*_GARBAGE)
         os.register_at_fork(after_in_child=lambda: os._exit(1))  # a plugin's child must not judge, too
-        gc.set_threshold(*gc.get_threshold()[:2], _SELDOM)
         self._turns.start()
         if memory := self._makings.config.service.worker_memory:
             limit_memory(2 * memory)  # beyond what the supervisor lets us have: a plugin that takes more at once
@@ -196,26 +199,25 @@ class Worker:
             self._cells[_VERDICTS[judgement.outcome.verdict]] += 1
             self._cells[_REASONS[judgement.outcome.reason]] += 1
 
-    def _told(self, data: bytes, decision: Decision, waited: float) -> None:
-        """After the verdict, for which the packet has ``waited`` seconds: count it, reset a blocked flow's far side,
-        tell the supervisor."""
-        cells = self._cells
-        if decision.action is not Action.MARK:
-            if decision.action is Action.HOLD:  # it will be back
-                for judgement in decision.judgements:
-                    self._telling.note(judgement, decision.verdict)
-                return
-            cells[_DROPPED] += 1
-        cells[_PACKETS] += 1
-        cells[_BYTES] += len(data)
-        self._latencies.append(waited)
+    def _answered(self, data: bytes, decision: Decision) -> None:
+        """Right after the verdict: reset a blocked flow's far side, give the client the answer that we have."""
+        for judgement in decision.judgements:
+            if judgement.outcome.verdict.blocks and judgement.key.proto == TCP:
+                # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
+                # resets who waits for it, so that no half of a request stays alive there.
+                self._cells[_RESETS] += self._resetter.reset(data)
         if decision.back is not None:
             client = decision.judgements[0].client
             self._answerer.send(decision.back, client.interface, client.mac)
+
+    def _told(self, data: bytes, decision: Decision, waited: float) -> None:
+        """When there is time: count the verdict, for which the packet has ``waited`` seconds, and tell the
+        supervisor."""
+        cells = self._cells
+        if decision.action is not Action.HOLD:  # it will be back
+            cells[_DROPPED] += decision.action is Action.DROP
+            cells[_PACKETS] += 1
+            cells[_BYTES] += len(data)
+            self._latencies.append(waited)
         for judgement in decision.judgements:
-            verdict = judgement.outcome.verdict
-            if verdict.blocks and judgement.key.proto == TCP:
-                # The kernel's REJECT resets the sender of the held packet (or nothing does: respond = "drop"); this
-                # resets who waits for it, so that no half of a request stays alive there.
-                cells[_RESETS] += self._resetter.reset(data)
             self._telling.note(judgement, decision.verdict)

@@ -15,6 +15,7 @@ from nfqdpi.kernel.netlink import NESTED, Message, attribute, nfgenmsg
 
 _REPLY, _ZONE = 2, 18  # CTA_TUPLE_REPLY, CTA_ZONE: linux/netfilter/nfnetlink_conntrack.h
 _PORT = Struct("!H")
+_KEY4, _KEY6 = Struct("!B4sH4sH").pack, Struct("!B16sH16sH").pack
 
 
 class Passage(NamedTuple):
@@ -32,7 +33,8 @@ class Passage(NamedTuple):
 
 def key(proto: int, client: bytes, sport: int, server: bytes, dport: int) -> bytes:
     """The key of a passage."""
-    return bytes((proto,)) + client + _PORT.pack(sport) + server + _PORT.pack(dport)
+    pack = _KEY4 if len(client) == 4 else _KEY6
+    return pack(proto, client, sport, server, dport)
 
 
 def flow_key(key: bytes) -> FlowKey:

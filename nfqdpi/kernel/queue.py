@@ -32,22 +32,28 @@ class QueueError(Exception):
 
 
 Judged = Callable[[Decision], None]
+Answered = Callable[[bytes, Decision], None]
 Told = Callable[[bytes, Decision, float], None]
+Failed = Callable[[BaseException], None]
+
+
+def _unheard(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 class Queue:
     """Queue ``number`` of this network namespace, at most ``length`` packets long, judged by ``engine``.
 
     ``judged`` hears of every decision that judges a flow before the kernel has it, so that no verdict goes uncounted
-    when we are killed. ``told`` hears of every decision after that, and how many seconds the packet has waited for it:
-    since it arrived in the kernel where this tells the time, else since it was read. ``failed`` hears what judging a
-    packet raised. ``pass_when_full`` sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not
-    permitted.
+    when we are killed; ``answered`` right after that of those that somebody else than the packet's receiver waits for;
+    ``told`` when there is time, of every one, and how many seconds the packet has waited for it: since it arrived in
+    the kernel where this tells the time, else since it was read. ``failed`` hears what judging a packet raised.
+    ``pass_when_full`` sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
     """
 
     def __init__(  # noqa: PLR0913  each is one thing about a queue
-        self, number: int, engine: Engine, field: MarkField, judged: Judged, told: Told, *, length: int,
-        pass_when_full: bool, failed: Callable[[BaseException], None] = lambda _: None
+        self, number: int, engine: Engine, field: MarkField, *, length: int, pass_when_full: bool,
+        judged: Judged = _unheard, answered: Answered = _unheard, told: Told = _unheard, failed: Failed = _unheard
     ) -> None:
         self.number = number
         self.packets = 0
@@ -58,6 +64,7 @@ class Queue:
         self._engine = engine
         self._field = field
         self._judged = judged
+        self._answered = answered
         self._told = told
         self._failed = failed
         self._binding = netfilterqueue.NetfilterQueue()
@@ -65,7 +72,7 @@ class Queue:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns where the kernel grants another buffer size
                 # Its callback is for its own loop, which never runs.
-                self._binding.bind(number, _unheard, max_len=length, sock_len=_SOCKET_BYTES)
+                self._binding.bind(number, _drop, max_len=length, sock_len=_SOCKET_BYTES)
         except OSError as error:
             raise QueueError(f"queue {number}: {error}") from error
         self._socket = socket.socket(fileno=os.dup(self._binding.get_fd()))
@@ -74,7 +81,8 @@ class Queue:
         self._verdict = nfqueue.verdicts(number)
         self._held: dict[int, Packet] = {}  # by question
         self._verdicts = bytearray()  # messages that are not sent yet
-        self._untold: list[tuple[bytes, Decision, float, float]] = []  # data, decision, when it arrived and was read
+        self._sending: list[tuple[Packet, Decision, float]] = []  # whose verdicts these are, and when they were read
+        self._untold: list[tuple[bytes, Decision, float]] = []  # what the kernel has its answers to, and their waiting
         self._view = memoryview(bytearray(nfqueue.LONGEST))
 
     def fileno(self) -> int:
@@ -83,24 +91,27 @@ class Queue:
 
     def serve(self) -> bool:
         """Judge what waits now, or the first of it; does not block. True where there may be more."""
+        more = True
         for _ in range(_TURN // _TOGETHER):
             packets = self._receive()
             for packet in packets:
                 self._judge(packet)
             self._send()
-            if len(packets) < _TOGETHER:
-                self._unpaused = 0
-                return False
-        self._unpaused += _TURN
+            if more := len(packets) == _TOGETHER:
+                continue
+            break
+        self._tell()
+        self._unpaused = self._unpaused + _TURN if more else 0
         if self._unpaused >= self._length:
             self._overflow()  # so was the queue, perhaps
-        return True
+        return more
 
     def resume(self, question: int) -> None:
         """Judge the packet again that was held for a question, if there is one."""
         if (packet := self._held.pop(question, None)) is not None:
             self._judge(packet)
             self._send()
+            self._tell()
 
     def close(self) -> None:
         """Judge what waits, as much as the queue holds, and give it back."""
@@ -140,20 +151,17 @@ class Queue:
         now = monotonic()
         try:
             decision = self._engine.process(data, now, path, self._field.read(packet.mark))
-            self._answer(packet, decision)
+            self._answer(packet, decision, now)
             pending = False
-            self._untold.append((data, decision, packet.arrived, now))
         except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
-            self.faults += 1
-            self._failed(error)
+            self._count(error)
             if pending:
-                decision = self._engine.give_up(data, now, path)
-                self._answer(packet, decision)
-                self._untold.append((data, decision, packet.arrived, now))
+                self._answer(packet, self._engine.give_up(data, now, path), now)
 
-    def _answer(self, packet: Packet, decision: Decision) -> None:
+    def _answer(self, packet: Packet, decision: Decision, now: float) -> None:
         if decision.judgements:
             self._judged(decision)
+        self._sending.append((packet, decision, now))
         number, mark = packet.number, packet.mark
         if decision.action is not Action.MARK:
             if decision.action is Action.HOLD:  # the kernel keeps it, and takes verdicts in any order
@@ -170,24 +178,36 @@ class Queue:
             self._verdicts += self._verdict(REPEAT, number, self._field.write(mark, decision.verdict))
 
     def _send(self) -> None:
-        """Give the kernel its answers, and tell of them. In one message they cost a system call, and the packets go on
-        one after the other, in which the kernel's code stays in the caches as ours did before."""
+        """Give the kernel its answers. In one message they cost a system call, and the packets go on one after the
+        other, in which the kernel's code stays in the caches as ours did before."""
         if self._verdicts:
             self._socket.send(self._verdicts)
             self._verdicts.clear()
+        clock, now = time(), monotonic()
+        for packet, decision, read in self._sending:
+            if decision.back is not None or decision.verdict.blocks:
+                try:
+                    self._answered(packet.data, decision)
+                except Exception as error:  # noqa: BLE001  as below
+                    self._count(error)
+            # None waits longer than none, where the clock has been set back.
+            waited = max(0.0, clock - packet.arrived) if packet.arrived else now - read
+            self._untold.append((packet.data, decision, waited))
+        self._sending.clear()
+
+    def _tell(self) -> None:
+        """Of a whole turn at once: no packet waits for it, and what it takes is in the caches from the second on."""
         told, self._untold = self._untold, []
-        for data, decision, arrived, read in told:
+        for data, decision, waited in told:
             try:
-                self._told(data, decision, _waited(arrived) if arrived else monotonic() - read)
+                self._told(data, decision, waited)
             except Exception as error:  # noqa: BLE001  what cannot be told costs no other packet
-                self.faults += 1
-                self._failed(error)
+                self._count(error)
+
+    def _count(self, error: BaseException) -> None:
+        self.faults += 1
+        self._failed(error)
 
 
-def _waited(arrived: float) -> float:
-    """Seconds since then; none where the clock has been set back."""
-    return max(0.0, time() - arrived)
-
-
-def _unheard(packet: netfilterqueue.Packet) -> None:
+def _drop(packet: netfilterqueue.Packet) -> None:
     packet.drop()

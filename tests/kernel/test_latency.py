@@ -35,8 +35,8 @@ def test_the_wait_in_the_queue_counts(lab: Lab, origin: Origin) -> None:
         wanting = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         wanting.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
         firewall.install(RuleSet(strict=False))
-        queue = Queue(0, assemble.engine(config, assemble.policy(config)), MarkField(), judged, told, length=100,
-                      pass_when_full=False)
+        queue = Queue(0, assemble.engine(config, assemble.policy(config)), MarkField(), length=100,
+                      pass_when_full=False, judged=judged, told=told)
     with wanting, Visitor(lab.client, 4) as visitor:
         visitor.socket.sendall(b"GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
         time.sleep(_WAIT)

@@ -82,7 +82,7 @@ def test_only_a_queue_that_fails_open_lets_openings_by(namespace: Namespace, *, 
     flow.opens()
     for sport in range(16):
         Talk(judge, sport=sport, now=flow.now).opens()
-    queue = Queue(NUMBER, judge, MarkField(), lambda _: None, lambda *_: None, length=256, pass_when_full=on)
+    queue = Queue(NUMBER, judge, MarkField(), length=256, pass_when_full=on)
     send(256)
     assert queue.serve()
     flow.mark = Verdict.UNSEEN
@@ -136,8 +136,8 @@ def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
                     "ip addr add 192.0.2.1/24 dev v0", "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0"):
         namespace.run(command.split())
     told: list[bytes] = []
-    queue = Queue(NUMBER, engine(), MarkField(), lambda _: None, lambda data, *_: told.append(data), length=64,
-                  pass_when_full=False)
+    queue = Queue(NUMBER, engine(), MarkField(), length=64, pass_when_full=False,
+                  told=lambda data, *_: told.append(data))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"datagram", ("192.0.2.9", 443))
         namespace.run(["ip", "link", "set", "v0", "down"])
@@ -162,8 +162,7 @@ def test_packets_that_wait_together(namespace: Namespace, receiver: socket.socke
         if len(told) == 3:
             raise ValueError
 
-    queue = Queue(NUMBER, engine(), MarkField(), lambda _: None, tell, length=64, pass_when_full=False,
-                  failed=failed.append)
+    queue = Queue(NUMBER, engine(), MarkField(), length=64, pass_when_full=False, told=tell, failed=failed.append)
     numbers = [b"%02d" % number for number in range(20)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for number in numbers:
