@@ -21,7 +21,7 @@ _IPV6_HEADER: Final = 40
 _TCP_HEADER: Final = 20
 _UDP_HEADER: Final = 8
 _END_OF_OPTIONS, _NO_OPERATION, _SHORTEST_OPTION = 0, 1, 2  # RFC 9293, 3.2
-_SIGNATURES: Final = frozenset((19, 29))
+_MD5, _AUTHENTICATION = 19, 29  # RFC 2385, RFC 5925
 
 # --- our limits ---
 _MOST_EXTENSIONS: Final = 8  # headers; RFC 8200, 4.1 knows six in the order it recommends
@@ -72,9 +72,11 @@ class Segment:
     def signed(self) -> bool:
         """True with an MD5 or authentication option (RFC 2385, RFC 5925), read as tcp_parse_options() reads them."""
         options = self.options
+        if _MD5 not in options and _AUTHENTICATION not in options:  # nearly all that have neither, quickly
+            return False
         at, end = 0, len(options)
         while at < end and (kind := options[at]) != _END_OF_OPTIONS:
-            if kind in _SIGNATURES:
+            if kind in (_MD5, _AUTHENTICATION):
                 return True
             if kind == _NO_OPERATION:
                 at += 1

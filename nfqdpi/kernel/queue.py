@@ -23,7 +23,7 @@ from nfqdpi.kernel import nfqueue
 from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet
 
 _SOCKET_BYTES = 16 << 20  # of receive buffer; packets of a usual size fill the queue first
-_TOGETHER = 8  # packets that are answered at once: the first waits for the last
+_TOGETHER = 32  # packets that are answered at once: the first waits for the last, half a millisecond
 _TURN = 256  # packets, some milliseconds; then whatever else the worker has to do
 
 
