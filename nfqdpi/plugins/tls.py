@@ -45,12 +45,13 @@ class _Begun(NamedTuple):
     message: bytes
 
 
-class _Whole(NamedTuple):
+class _Whole:
     """A handshake message: its body, what stands ``behind`` it in its last record, and where that record ends."""
 
-    body: bytes
-    behind: bytes
-    end: int
+    __slots__ = ("behind", "body", "end")
+
+    def __init__(self, body: bytes, behind: bytes, end: int) -> None:
+        self.body, self.behind, self.end = body, behind, end
 
 
 _NOTHING = _Begun(0, b"")
@@ -140,9 +141,9 @@ def _hello(prefix: bytes, begun: _Begun = _NOTHING) -> Classification | Glimpse 
             return framed
         if isinstance(framed, _Begun):
             return Glimpse("tls", then=partial(_hello, begun=framed)) if framed.start else NEED_MORE
-        body, behind, end = framed
-        client_hello(body, names, attributes)
-        if behind:
+        end = framed.end
+        client_hello(framed.body, names, attributes)
+        if framed.behind:
             flaw = "bytes behind the ClientHello in its record"  # RFC 8446, 5.1
     except Malformed as error:
         flaw = str(error)
@@ -164,10 +165,9 @@ def _server_hello(prefix: bytes) -> Reply | Pending:
         return NEED_MORE  # never: the flow stays with us, and the client gets what the server says
     if not isinstance(framed, _Whole):
         return NEED_MORE
-    body, _, end = framed
-    if len(body) < 2 + _RANDOM:
+    if len(framed.body) < 2 + _RANDOM:
         return NEED_MORE  # never, too
-    return Reply(accepted=body[2 : 2 + _RANDOM] != _HELLO_RETRY_RANDOM, length=end)
+    return Reply(accepted=framed.body[2 : 2 + _RANDOM] != _HELLO_RETRY_RANDOM, length=framed.end)
 
 
 classifier = Classifier(name="tls", protocol="tls", version="1", needs=_MOST_BYTES, classify=_classify)

@@ -24,6 +24,7 @@ _ECH_OUTER = 0  # RFC 9849, 5
 _SESSION_ID = 2 + 32  # where it stands in a hello, behind version and random
 _VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 _EXTENSION: Final = 4  # bytes of type and length
+_ENTRY: Final = 5  # bytes in front of the first name of server_name: the list's length, a type, the name's length
 
 # A host name in A-labels, or an IP literal (RFC 6066, 3 forbids those, clients send them all the same).
 _HOST = re.compile(rb"(?=.{1,253}\.?\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
@@ -108,18 +109,27 @@ def _vector(body: bytes, at: int, length_size: int) -> tuple[int, int]:
 
 def _server_name(data: bytes, names: list[str]) -> None:
     """Add the one host_name of a server_name extension (RFC 6066, 3), or the several that break the rule."""
+    size = len(data)
+    if size > _ENTRY and data[2] == _HOST_NAME and u16(data, 0) == size - 2 and u16(data, 3) == size - _ENTRY:
+        _host_name(data[_ENTRY:], names)  # one, as nearly always
+        return
     reader = Reader(data)
     entries = Reader(reader.vector(2))
     kinds = []
     while entries:
         kind, name = entries.u8(), entries.vector(2)
         kinds.append(kind)
-        if kind == _HOST_NAME and name:
-            names.append(_printable(name[:_LONGEST_NAME]).lower().removesuffix("."))
-        if kind == _HOST_NAME and not _HOST.fullmatch(name):
-            raise Malformed(f"server_name {name[:64]!r} is not a host name")
+        if kind == _HOST_NAME:
+            _host_name(name, names)
     if kinds != [_HOST_NAME] or reader:
         raise Malformed("server_name is not one host_name")
+
+
+def _host_name(name: bytes, names: list[str]) -> None:
+    if name:
+        names.append(_printable(name[:_LONGEST_NAME]).lower().removesuffix("."))
+    if not _HOST.fullmatch(name):
+        raise Malformed(f"server_name {name[:64]!r} is not a host name")
 
 
 @lru_cache(maxsize=_REMEMBERED)
