@@ -32,8 +32,8 @@ from nfqdpi.kernel.reset import Resetter
 _TURN = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
-# Python looks for cycles when there are so many objects more than there were (a table that fills makes none), at every
-# other time among those of the time before, too, and after so many of these among all: for 20,000 flows a tenth of a second.
+# Python looks for cycles when there are so many objects more than there were (a table that fills makes none), every
+# other time among those of before, too, and after so many times among all: of 20,000 flows, for a tenth of a second.
 _GARBAGE = (5000, 1, 1000)
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
