@@ -43,7 +43,11 @@ def main() -> None:
     parser.add_argument("--wrong", type=float, default=2, help="flows a second that go wrong (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--first", action="store_true",
+                        help="all of it before whatever else the machine does (SCHED_RR), so that it may be busy")
     asked = parser.parse_args()
+    if asked.first:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {asked.rate} flows/s")
     for name in asked.plugins or _PLUGINS:
         with Ground() as ground, _plugin(ground.state, _PLUGINS[name]), daemon(ground, _MEMORY, "strict"):
