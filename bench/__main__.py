@@ -97,8 +97,8 @@ def _print(contenders: list[Contender], rounds: dict[str, list[Round]], outcasts
     print(f"\nFlows of one request a second (HTTP; TLS, to the server's answer), requests a second in kept flows, MB a"
           f" second of one flow;\neach with its ratio to {table.BASE}\n{table.rates(rounds, outcasts)}")
     for workload in ("http", "tls"):
-        print(f"\n{table.WORKLOADS[workload]} at half of each one's own rate, the gateway alone on a CPU: what that CPU"
-              f" spends on a flow, of that the\nprocesses' own, and the time to first byte\n"
+        print(f"\n{table.WORKLOADS[workload]} at half of what each can do with the gateway alone on a CPU: what that"
+              f" CPU spends on a flow, of that the\nprocesses' own, and the time to first byte\n"
               f"{table.costs(rounds, workload)}")
 
 

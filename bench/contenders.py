@@ -98,8 +98,8 @@ def _limit(ground: Ground, names: Path, workers: int, *, mode: Mode) -> Iterator
 
 
 @contextmanager
-def _nfqdpi(ground: Ground, names: Path, workers: int, *, mode: Mode) -> Iterator[None]:
-    config = configuration(ground, mode, names, workers)
+def _nfqdpi(ground: Ground, names: Path, workers: int, *, mode: Mode, events: str = "all") -> Iterator[None]:
+    config = configuration(ground, mode, names, workers, events)
     subprocess.run([sys.executable, "-m", "nfqdpi", "lists", "update", "-c", config], check=True, capture_output=True)
     process = ground.start(ground.gateway, [sys.executable, "-m", "nfqdpi", "run", "-c", config], log="nfqdpi")
     try:
@@ -110,9 +110,9 @@ def _nfqdpi(ground: Ground, names: Path, workers: int, *, mode: Mode) -> Iterato
             raise LabError(f"a worker did not live through this:\n{said}")
 
 
-def configuration(ground: Ground, mode: Mode, names: Path, workers: int) -> Path:
-    """What is not said is as it comes."""
-    path = ground.state / f"{mode}.toml"
+def configuration(ground: Ground, mode: Mode, names: Path, workers: int, events: str = "all") -> Path:
+    """What is not said is as it comes. ``events``: of which verdicts."""
+    path = ground.state / f"{mode}-{events}.toml"
     path.write_text(f"""\
 [inspect]
 mode = "{mode}"
@@ -131,6 +131,7 @@ lists = ["names"]
 directory = "{ground.state}/nfqdpi-{names.name}"
 [events]
 file = "{ground.state}/eve.json"
+verdicts = "{events}"
 [control]
 socket = "{ground.state}/control.sock"
 """)
@@ -144,6 +145,8 @@ CONTENDERS = (
     Contender("limit", "the C program behind fast's rules", partial(_limit, mode="fast")),
     Contender("limit-strict", "the C program behind strict's rules", partial(_limit, mode="strict")),
     Contender("fast", "nfqdpi, fast mode", partial(_nfqdpi, mode="fast")),
+    Contender("fast-blocked", "nfqdpi, fast mode, events of blocked flows only", partial(
+        _nfqdpi, mode="fast", events="blocked")),
     Contender("strict", "nfqdpi, strict mode", partial(_nfqdpi, mode="strict")),
     Contender("string", "iptables -m string, ten names", peers.string, needs=("iptables",)),
     Contender("nginx", "nginx: stream with ssl_preread, http; REDIRECT", peers.nginx,

@@ -1,4 +1,4 @@
-"""One contender, one round: its flows a second, its bulk, its time to first byte and CPU time at half of its rate."""
+"""One contender, one round: its flows a second, its bulk, its time to first byte and CPU time at half load."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ EVERY = 50  # flows to a blocked name: one of so many
 _PARALLEL = 64  # flows at a time
 _REQUESTS = 20  # of a flow that is kept open
 _WARM_UP = 500  # flows: caches, neighbours
+_HALVED = {"http": "http", "tls": "curl"}  # the workloads of half load, and what they ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,11 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """At half of the contender's own rate, with the gateway alone on a CPU. ``gateway_us``: of that CPU, for a flow,
-    all in all; ``own_us``: of the contender's processes; ``workers_us``: of these without a supervisor. Where ``rate``
-    is not ``wanted``, the load was too much."""
+    """With the gateway alone on a CPU, at half of what the contender can do there. ``gateway_us``: of that CPU, for a
+    flow, all in all; ``own_us``: of the contender's processes; ``workers_us``: of these without a supervisor. Where
+    ``rate`` is not ``wanted``, the load was too much."""
 
-    wanted: float
+    wanted: int
     rate: float
     p50_us: float
     p99_us: float
@@ -76,8 +77,11 @@ def measure(ground: Ground, contender: Contender, names: Path, size: Size, worke
         result.memory_mb = machine.memory(ground.gateway.pids())
         _bulk(ground, result, size)
         cpu = ground.part()
-        _halves(ground, result.half, result, size, cpu)
-    _halves(ground, result.plain, result, size, cpu)
+        for workload, kind in _HALVED.items():
+            load = ground.load(ground.request(kind), size.flows, "-j", _PARALLEL)
+            result.half[workload] = _half(ground, kind, round(load.flows / load.seconds / 2), size, cpu)
+    for workload, kind in _HALVED.items():
+        result.plain[workload] = _half(ground, kind, result.half[workload].wanted, size, cpu)
     return result
 
 
@@ -102,17 +106,11 @@ def _bulk(ground: Ground, result: Round, size: Size) -> None:
             result.wrong.append(f"{workload}: it did not come to its end")
 
 
-def _halves(ground: Ground, found: dict[str, Half], result: Round, size: Size, cpu: int) -> None:
-    for workload, kind in (("http", "http"), ("tls", "curl")):
-        rate = round(result.rates[workload] / 2)
-        found[workload] = _half(ground, kind, rate, round(rate * size.seconds), cpu)
-
-
-def _half(ground: Ground, kind: str, rate: int, flows: int, cpu: int) -> Half:
+def _half(ground: Ground, kind: str, rate: int, size: Size, cpu: int) -> Half:
     own = ground.gateway.pids()
     workers = machine.leaves(own)
     before = machine.busy(cpu), machine.spent(own), machine.spent(workers)
-    load = ground.load(ground.request(kind), flows, "-r", rate)
+    load = ground.load(ground.request(kind), round(rate * size.seconds), "-r", rate)
     after = machine.busy(cpu), machine.spent(own), machine.spent(workers)
     spent = ((to - since) / load.flows * 1e6 for since, to in zip(before, after, strict=True))
     return Half(rate, load.flows / load.seconds, load.p50_us, load.p99_us, *spent)

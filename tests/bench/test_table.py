@@ -15,8 +15,9 @@ MACHINE = {"cpu": "A", "cpus": 2, "hypervisor": True, "kernel": "6", "python": "
 
 
 def one(rate: float, gateway_us: float, *, queued: float = 0.0, through: int = 0) -> Round:
-    half = Half(rate / 2, rate / 2, 100.0 + gateway_us, 200.0 + gateway_us, gateway_us, gateway_us / 2, gateway_us / 4)
-    plain = Half(rate / 2, rate / 2, 150.0, 250.0, 50.0, 0.0, 0.0)
+    wanted = round(rate / 2)
+    half = Half(wanted, wanted, 100.0 + gateway_us, 200.0 + gateway_us, gateway_us, gateway_us / 2, gateway_us / 4)
+    plain = Half(wanted, wanted, 150.0, 250.0, 50.0, 0.0, 0.0)
     return Round(dict.fromkeys(table.WORKLOADS, rate), dict.fromkeys(table.WORKLOADS, queued),
                  {"http": half, "tls": half}, {"http": plain, "tls": plain}, [20.0, 10.0], through)
 
