@@ -27,6 +27,8 @@ from pathlib import Path
 from nfqdpi.lab.network import Lab
 with Lab({OTHER!r}) as lab:
     lab.client.popen(["sleep", "600"], log=lab.state / "log")
+    while not lab.client.pids():  # it enters the namespace once it runs
+        time.sleep(0.01)
     print("built", flush=True)
     time.sleep(600)
 """
