@@ -23,6 +23,7 @@ from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import MarkField, Verdict
 from nfqdpi.daemon.events import event, row
+from nfqdpi.kernel.clock import Moment
 
 _FLOWS = 300  # of a repetition
 _REPETITIONS = 15
@@ -93,7 +94,7 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
 
 
 def _tell(told: Judgement, encode: Callable[[object], bytes], pack: Callable[[object], bytes]) -> None:
-    encode(event(told, 2, told.since))
+    encode(event(told, 2, Moment(0.0, told.since)))
     pack(row(told, Verdict.ACCELERATE))
 
 

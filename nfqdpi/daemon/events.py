@@ -14,6 +14,7 @@ from nfqdpi.core.packet import TCP
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.events.model import App, Client, Dns, Event, Http, Quic, Tls, VerdictPart, timestamp
 from nfqdpi.kernel import passage
+from nfqdpi.kernel.clock import Moment
 
 _LONGEST_TEXT = 1024  # characters of anything that came off the wire
 _FLOW_ID = (1 << 48) - 1
@@ -26,13 +27,13 @@ ACTION_OF: dict[Verdict, Literal["inspect", "accelerate", "block"]] = {
 }
 
 
-def event(judgement: Judgement, mark: int, now: float) -> Event:
+def event(judgement: Judgement, mark: int, answered: Moment) -> Event:
     """The event that tells a judgement; ``mark`` is what the flow has got by it (in strict mode an allowed flow may be
-    watched on), ``now`` in the seconds of ``judgement.since``."""
+    watched on), ``answered`` when."""
     key, client, outcome, found = judgement.key, judgement.client, judgement.outcome, judgement.classification
     names, joined = _names(found)
     made = Event(
-        timestamp=timestamp(),
+        timestamp=timestamp(answered.wall),
         flow_id=hash((key, judgement.base)) & _FLOW_ID,  # keyed by the interpreter, and workers are forks of one
         src_ip=_text(key.src), src_port=key.sport, dest_ip=_text(key.dst), dest_port=key.dport,
         proto="TCP" if key.proto == TCP else "UDP",
@@ -41,7 +42,7 @@ def event(judgement: Judgement, mark: int, now: float) -> Event:
         verdict=VerdictPart(ACTION_OF[outcome.verdict], outcome.reason, outcome.rule, outcome.list, mark),
         client=_client(client.mac),
         packets=judgement.packets,
-        latency_us=max(0, round((now - judgement.since) * 1e6)),
+        latency_us=max(0, round((answered.steady - judgement.since) * 1e6)),
     )
     if found:
         attributes = found.attributes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from time import monotonic
 
 import msgspec
 
@@ -13,6 +12,7 @@ from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.events import event, row
+from nfqdpi.kernel.clock import Moment
 from nfqdpi.policy.model import Policy
 
 _BATCH_BYTES = 60_000  # of events in one message, below what a unix socket takes at once
@@ -38,12 +38,12 @@ class Telling:
         """From now on this policy decides what the event file is to have."""
         self._unlogged = frozenset(rule.name for rule in policy.rules if not rule.log)
 
-    def note(self, judgement: Judgement, state: Verdict) -> None:
+    def note(self, judgement: Judgement, state: Verdict, answered: Moment) -> None:
         """Keep, until it is time to tell, what the record has of a verdict, and its line where one is wanted."""
         self._packer.encode_into(row(judgement, state), self._rows, -1)
         self.noted += 1
         if self._logged(judgement.outcome):
-            self._encoder.encode_into(event(judgement, self._field.value(state), monotonic()), self._lines, -1)
+            self._encoder.encode_into(event(judgement, self._field.value(state), answered), self._lines, -1)
             self._lines += b"\n"
         if len(self._rows) + len(self._lines) > _BATCH_BYTES:
             self.flush()

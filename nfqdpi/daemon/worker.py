@@ -26,6 +26,7 @@ from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.telling import Telling
 from nfqdpi.daemon.turns import Turns, limit_memory
 from nfqdpi.kernel.answer import Answerer
+from nfqdpi.kernel.clock import Moment
 from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
 
@@ -103,7 +104,7 @@ class Worker:
         consulting = self._consulting
         poll.register(consulting, select.POLLIN)
         while not self._over:
-            wait = _GATHER if self._telling.noted or len(consulting) else _TURN
+            wait = _GATHER if self._queue.untold or self._telling.noted or len(consulting) else _TURN
             self._turns.rest()
             ready = {descriptor for descriptor, _ in poll.poll(1000 * wait)}
             self._turns.go_on()
@@ -123,6 +124,7 @@ class Worker:
         self._beaten = now
         self._cells[_HEARTBEAT] = round(now * 1000)
         self._policy.set_time(time(), self._makings.spent)
+        self._queue.tell()
         self._counters.add_latencies(self._latencies)
         self._latencies.clear()
         self._telling.flush()
@@ -191,7 +193,7 @@ class Worker:
         """A flow is decided, and no packet of it is there."""
         self._judged(decision)
         for judgement in decision.judgements:
-            self._telling.note(judgement, decision.verdict)
+            self._telling.note(judgement, decision.verdict, Moment(time(), monotonic()))
 
     def _judged(self, decision: Decision) -> None:
         """Before the verdict: count it, so that the event is missed should we not come to tell it."""
@@ -210,14 +212,14 @@ class Worker:
             client = decision.judgements[0].client
             self._answerer.send(decision.back, client.interface, client.mac)
 
-    def _told(self, data: bytes, decision: Decision, waited: float) -> None:
-        """When there is time: count the verdict, for which the packet has ``waited`` seconds, and tell the
-        supervisor."""
+    def _told(self, length: int, decision: Decision, waited: float, answered: Moment) -> None:
+        """When there is time: count the verdict, for which a packet of this length has ``waited`` seconds, and note
+        what the supervisor is to be told."""
         cells = self._cells
         if decision.action is not Action.HOLD:  # it will be back
             cells[_DROPPED] += decision.action is Action.DROP
             cells[_PACKETS] += 1
-            cells[_BYTES] += len(data)
+            cells[_BYTES] += length
             self._latencies.append(waited)
         for judgement in decision.judgements:
-            self._telling.note(judgement, decision.verdict)
+            self._telling.note(judgement, decision.verdict, answered)

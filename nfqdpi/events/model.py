@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from time import time_ns
+from time import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -137,11 +137,11 @@ class Notice(Struct, tag_field="event_type", tag="notice"):
 Line = Event | Notice
 
 
-def timestamp() -> str:
-    """This moment, as EVE writes it."""
-    second, nanoseconds = divmod(time_ns(), 1_000_000_000)
+def timestamp(moment: float) -> str:
+    """Seconds since 1970 in local time, as EVE writes it."""
+    second = int(moment)
     date, zone = _second(second)
-    return f"{date}{nanoseconds // 1000:06}{zone}"
+    return f"{date}{int((moment - second) * 1e6):06}{zone}"
 
 
 @lru_cache(maxsize=2)
@@ -153,7 +153,7 @@ def _second(second: int) -> tuple[str, str]:
 
 def notice(kind: str, message: str, count: int = 0) -> bytes:
     """A whole line."""
-    return msgspec.json.encode(Notice(timestamp(), NoticePart(kind, message, count))) + b"\n"
+    return msgspec.json.encode(Notice(timestamp(time()), NoticePart(kind, message, count))) + b"\n"
 
 
 def sentence(line: Line) -> str:

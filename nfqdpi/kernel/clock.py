@@ -1,11 +1,19 @@
-"""What the kernel thinks of its own clock."""
+"""A moment on both clocks, and what the kernel thinks of its own."""
 
 from __future__ import annotations
 
 import ctypes
+from typing import NamedTuple
 
 _TIMEX = 208  # bytes of struct timex on 64-bit machines; a 32-bit one's is shorter (linux/timex.h)
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
+
+
+class Moment(NamedTuple):
+    """Seconds: of the ``wall`` clock since 1970, and of the ``steady`` one that nobody sets."""
+
+    wall: float
+    steady: float
 
 
 def synchronized() -> bool:

@@ -20,6 +20,7 @@ from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import nfqueue
+from nfqdpi.kernel.clock import Moment
 from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet
 
 _SOCKET_BYTES = 16 << 20  # of receive buffer; packets of a usual size fill the queue first
@@ -33,7 +34,7 @@ class QueueError(Exception):
 
 Judged = Callable[[Decision], None]
 Answered = Callable[[bytes, Decision], None]
-Told = Callable[[bytes, Decision, float], None]
+Told = Callable[[int, Decision, float, Moment], None]
 Failed = Callable[[BaseException], None]
 
 
@@ -46,8 +47,9 @@ class Queue:
 
     ``judged`` hears of every decision that judges a flow before the kernel has it, so that no verdict goes uncounted
     when we are killed; ``answered`` right after that of those that somebody else than the packet's receiver waits for;
-    ``told`` when there is time, of every one, and how many seconds the packet has waited for it: since it arrived in
-    the kernel where this tells the time, else since it was read. ``failed`` hears what judging a packet raised.
+    ``told`` when there is time, of every one: the packet's length in bytes, the decision, how many seconds the packet
+    has waited for it (since it arrived in the kernel where this tells the time, else since it was read), and when it
+    was answered. ``failed`` hears what judging a packet raised.
     ``pass_when_full`` sets NFQA_CFG_F_FAIL_OPEN. Raises QueueError where the queue is taken or not permitted.
     """
 
@@ -82,7 +84,7 @@ class Queue:
         self._held: dict[int, Packet] = {}  # by question
         self._verdicts = bytearray()  # messages that are not sent yet
         self._sending: list[tuple[Packet, Decision, float]] = []  # whose verdicts these are, and when they were read
-        self._untold: list[tuple[bytes, Decision, float]] = []  # what the kernel has its answers to, and their waiting
+        self._untold: list[tuple[int, Decision, float, Moment]] = []  # what the kernel has its answers to
         self._view = memoryview(bytearray(nfqueue.LONGEST))
 
     def fileno(self) -> int:
@@ -100,7 +102,8 @@ class Queue:
             if more := len(packets) == _TOGETHER:
                 continue
             break
-        self._tell()
+        if len(self._untold) >= _TOGETHER:
+            self.tell()
         self._unpaused = self._unpaused + _TURN if more else 0
         if self._unpaused >= self._length:
             self._overflow()  # so was the queue, perhaps
@@ -111,13 +114,13 @@ class Queue:
         if (packet := self._held.pop(question, None)) is not None:
             self._judge(packet)
             self._send()
-            self._tell()
 
     def close(self) -> None:
         """Judge what waits, as much as the queue holds, and give it back."""
         for _ in range(0, self._length, _TURN):
             if not self.serve():
                 break
+        self.tell()
         self._socket.close()
         self._binding.unbind()
 
@@ -183,7 +186,7 @@ class Queue:
         if self._verdicts:
             self._socket.send(self._verdicts)
             self._verdicts.clear()
-        clock, now = time(), monotonic()
+        answered = Moment(time(), monotonic())
         for packet, decision, read in self._sending:
             if decision.back is not None or decision.verdict.blocks:
                 try:
@@ -191,16 +194,22 @@ class Queue:
                 except Exception as error:  # noqa: BLE001  as below
                     self._count(error)
             # None waits longer than none, where the clock has been set back.
-            waited = max(0.0, clock - packet.arrived) if packet.arrived else now - read
-            self._untold.append((packet.data, decision, waited))
+            waited = max(0.0, answered.wall - packet.arrived) if packet.arrived else answered.steady - read
+            self._untold.append((len(packet.data), decision, waited, answered))
         self._sending.clear()
 
-    def _tell(self) -> None:
-        """Of a whole turn at once: no packet waits for it, and what it takes is in the caches from the second on."""
+    @property
+    def untold(self) -> bool:
+        """True while there is something to tell."""
+        return bool(self._untold)
+
+    def tell(self) -> None:
+        """Tell of all that was answered. No packet waits for it, and of several together all but the first find in the
+        caches what it takes."""
         told, self._untold = self._untold, []
-        for data, decision, waited in told:
+        for length, decision, waited, answered in told:
             try:
-                self._told(data, decision, waited)
+                self._told(length, decision, waited, answered)
             except Exception as error:  # noqa: BLE001  what cannot be told costs no other packet
                 self._count(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import datetime
+from time import time
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ def event(name: str = "www.x.example", action: Any = "block", *, when: datetime 
           rule: str | None = "ads", mac: str = "") -> Event:
     """A TLS flow's, one packet after it began."""
     verdict = VerdictPart(action, Reason.RULE if rule else Reason.DEFAULT, rule, None, 3)
-    moment = when.astimezone().strftime("%Y-%m-%dT%H:%M:%S.%f%z") if when else timestamp()
+    moment = when.astimezone().strftime("%Y-%m-%dT%H:%M:%S.%f%z") if when else timestamp(time())
     return Event(moment, 7, client, 40000, "198.51.100.2", 443, "TCP", "tls", "lan0", verdict, Client(mac), 1,
                  900, Tls(name, "1.3"))
 

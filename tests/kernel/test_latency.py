@@ -10,6 +10,7 @@ from nfqdpi.config import Config
 from nfqdpi.core.decision import Decision
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import firewall
+from nfqdpi.kernel.clock import Moment
 from nfqdpi.kernel.queue import Queue
 from nfqdpi.kernel.ruleset import RuleSet
 from nfqdpi.lab.network import Lab
@@ -24,7 +25,7 @@ def test_the_wait_in_the_queue_counts(lab: Lab, origin: Origin) -> None:
     read."""
     waits = []
 
-    def told(data: bytes, decision: Decision, waited: float) -> None:
+    def told(length: int, decision: Decision, waited: float, answered: Moment) -> None:
         waits.append(waited)
 
     def judged(decision: Decision) -> None:
@@ -41,6 +42,7 @@ def test_the_wait_in_the_queue_counts(lab: Lab, origin: Origin) -> None:
         visitor.socket.sendall(b"GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
         time.sleep(_WAIT)
         queue.serve()
+        queue.tell()
         assert visitor.socket.recv(65536).startswith(b"HTTP/1.1 200")
     queue.close()
     assert waits[0] >= _WAIT / 2
