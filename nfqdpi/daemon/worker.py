@@ -29,13 +29,14 @@ from nfqdpi.kernel.answer import Answerer
 from nfqdpi.kernel.clock import Moment
 from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
+from nfqdpi.kernel.slice import be_prompt
 
 _TURN = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER = 0.02  # s that events are gathered before they are told
-# Python looks for cycles when there are so many objects more than there were (a table that fills makes none), every
-# other time among those of before, too, and after so many times among all: of 20,000 flows, for a tenth of a second.
-_GARBAGE = (5000, 1, 1000)
+# Python looks for cycles among new objects when there are so many more than there were, and among older ones after so
+# many times: a microsecond each, in which packets wait. A table makes none; full, it has a third of a million objects.
+_GARBAGE = (5000, 100, 10)
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
 _PACKETS, _BYTES, _DROPPED, _RESETS = (Counters.index(name) for name in ("packets", "bytes", "dropped", "resets"))
@@ -92,6 +93,7 @@ class Worker:
     def run(self) -> None:
         """Judge until the channel ends; what waits in the queue then is judged first."""
         gc.set_threshold(*_GARBAGE)
+        be_prompt()
         os.register_at_fork(after_in_child=lambda: os._exit(1))  # a plugin's child must not judge, too
         self._turns.start()
         if memory := self._makings.config.service.worker_memory:

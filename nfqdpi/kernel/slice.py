@@ -1,0 +1,19 @@
+"""How soon a process gets the CPU when it wakes up (linux/sched/types.h, sched_setattr(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from struct import Struct
+
+_ATTRIBUTES = Struct("=IIQiIQQQ")  # struct sched_attr: size, policy, flags, nice, priority; runtime, deadline, period
+_NUMBERS = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "armv7l": 380}  # of the system call, which few libcs wrap
+_SHORT = 100_000  # ns, the least that the kernel grants
+
+
+def be_prompt() -> None:
+    """Ask for short turns. Since Linux 6.12 who has them need not wait for the end of another's longer one
+    (kernel/sched/fair.c: PREEMPT_SHORT); the share of the CPU stays the same. Without effect on older kernels."""
+    number = _NUMBERS.get(platform.machine())
+    if number is not None:
+        ctypes.CDLL(None).syscall(number, 0, _ATTRIBUTES.pack(_ATTRIBUTES.size, 0, 0, 0, 0, _SHORT, 0, 0), 0)
