@@ -194,6 +194,7 @@ class Worker:
     def _late(self, decision: Decision) -> None:
         """A flow is decided, and no packet of it is there."""
         self._judged(decision)
+        self._queue.tell()  # what was decided of it before
         for judgement in decision.judgements:
             self._telling.note(judgement, decision.verdict, Moment(time(), monotonic()))
 

@@ -37,7 +37,7 @@ def advise(found, client, server):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     while name in ("hangs", "deaf"):
         pass
-    time.sleep(1.5 if name == "late" else 0.3)
+    time.sleep({"late": 1.5, "soon": 0}.get(name, 0.3))
     return Advice(Verdict.BLOCK, "bad company") if name == "%s" else None
 
 adviser = Adviser("slow", "1", advise, slow=Slow(%s, waits=%s))
@@ -112,6 +112,18 @@ def test_a_request_that_passes(lab: Lab, gateway: Gateway, origin: Origin, insta
     assert b"other.example" not in origin.read
     assert [line for line in verdicts(lab) if line[0] == "bad.example"] == [
         ("bad.example", "inspect", "advice"), ("bad.example", "block", "advice")]
+
+
+def test_what_is_decided_last_is_told_last(lab: Lab, gateway: Gateway, origin: Origin, install: Install) -> None:
+    """However soon behind the verdict that it changes the advice is there."""
+    install(waits=False, bad="soon")
+    gateway(config(lab))
+    both = [("soon.example", "inspect", "advice"), ("soon.example", "block", "advice")]
+    for count in (1, 2, 3):
+        with Visitor(lab.client, 4) as visitor:
+            visitor.socket.sendall(request("soon.example"))
+            wait_until(lambda: len(verdicts(lab)) == 2 * count, 5)  # noqa: B023
+        assert verdicts(lab) == both * count
 
 
 @pytest.mark.parametrize("family", FAMILIES)
