@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from struct import Struct
 
@@ -13,8 +14,10 @@ _SHORT = 100_000  # ns, the least that the kernel grants
 
 def be_prompt() -> None:
     """Ask for short turns. Since Linux 6.12 who has them need not wait for the end of another's longer one
-    (kernel/sched/fair.c: PREEMPT_SHORT); the share of the CPU stays the same. Without effect on older kernels, or
-    where it is forbidden."""
+    (kernel/sched/fair.c: PREEMPT_SHORT); the share of the CPU stays the same. Without effect on older kernels, under
+    another policy than the usual one, or where it is forbidden."""
     number = _NUMBERS.get(platform.machine())
-    if number is not None:
-        ctypes.CDLL(None).syscall(number, 0, _ATTRIBUTES.pack(_ATTRIBUTES.size, 0, 0, 0, 0, _SHORT, 0, 0), 0)
+    if number is None or (policy := os.sched_getscheduler(0)) != os.SCHED_OTHER:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    ctypes.CDLL(None).syscall(number, 0, _ATTRIBUTES.pack(_ATTRIBUTES.size, policy, 0, nice, 0, _SHORT, 0, 0), 0)
