@@ -76,15 +76,13 @@ class Engine:
         """A queue that fails open may have been full: packets have passed that we do not know of."""
         self.segments.overflow(now)
 
-    def give_up(self, packet: bytes, now: float, path: Path = _ANYWHERE) -> Decision:
+    def give_up(self, packet: bytes, now: float) -> Decision:
         """Deciding the packet raised: the flow is treated as ``plugin_error`` says. Never raises."""
-        match parse(packet):
-            case Segment() as segment:
-                return self.segments.give_up(segment, now, path)
-            case Datagram(key):
-                return self.datagrams.give_up(key, now) or self._except(key, Reason.PLUGIN_ERROR, now)
-            case _:
-                return self._except(None, Reason.PLUGIN_ERROR, now)
+        parsed = parse(packet)
+        if isinstance(parsed, Unreadable):
+            return self._except(None, Reason.PLUGIN_ERROR, now)
+        half = self.datagrams if isinstance(parsed, Datagram) else self.segments
+        return half.give_up(parsed.key, now) or self._except(parsed.key, Reason.PLUGIN_ERROR, now)
 
     def late(self, asked: Asked, now: float) -> Decision | None:
         """What becomes of a flow, by its mark and at once, that has passed before the slow advisers answered, now that

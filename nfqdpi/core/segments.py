@@ -87,11 +87,10 @@ class Segments:
             return READING
         return self._from_client(flow, segment, now)
 
-    def give_up(self, segment: Segment, now: float, path: Path) -> Decision:
-        """Reading a segment raised: its flow, known or new, is treated as ``plugin_error`` says."""
-        flow = (self.flows.get(segment.key) or self.flows.get(segment.key.reversed())
-                or self._flow(segment.key, _client(segment, path), segment.seq, now))
-        return self._deciding.exception(flow, Reason.PLUGIN_ERROR, now)
+    def give_up(self, key: FlowKey, now: float) -> Decision | None:
+        """Reading a segment raised: its flow is treated as ``plugin_error`` says. None: there is no such flow."""
+        flow = self.flows.get(key) or self.flows.get(key.reversed())
+        return self._deciding.exception(flow, Reason.PLUGIN_ERROR, now) if flow is not None else None
 
     def late(self, asked: Asked, now: float) -> Decision | None:
         """As the engine's."""
@@ -155,7 +154,11 @@ class Segments:
         if flow.verdict in FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
         taken = flow.take(segment) if self._strict else flow.record(segment)
-        decision = self._after(flow, taken, now)
+        try:
+            decision = self._after(flow, taken, now)
+        except BaseException:
+            self.flows.touch(flow, now)  # whoever gives it up finds it there
+            raise
         if flow.verdict not in FINAL:
             self.flows.touch(flow, now, ended=flow.end is not None)
             if taken is not Added.SEEN:

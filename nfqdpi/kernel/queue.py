@@ -149,17 +149,17 @@ class Queue:
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1
-        data, path = packet.data, packet.path
+        data = packet.data
         pending = True
         now = monotonic()
         try:
-            decision = self._engine.process(data, now, path, self._field.read(packet.mark))
+            decision = self._engine.process(data, now, packet.path, self._field.read(packet.mark))
             self._answer(packet, decision, now)
             pending = False
         except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self._count(error)
             if pending:
-                self._answer(packet, self._engine.give_up(data, now, path), now)
+                self._answer(packet, self._engine.give_up(data, now), now)
 
     def _answer(self, packet: Packet, decision: Decision, now: float) -> None:
         if decision.judgements:

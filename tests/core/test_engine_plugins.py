@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nfqdpi.core.classifier import NEED_MORE, Classification, Classifier, DatagramClassifier, Pending
+from nfqdpi.core.decision import Path
 from nfqdpi.core.plugin import Advice, Adviser
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.testing.packets import ACK, ip, tcp, udp
@@ -45,6 +46,22 @@ def test_a_plugin_that_raises(talk: Talks) -> None:
         assert line(given_up) == end
         assert [judgement.packets for judgement in given_up.judgements] == [1]
         assert [flow.client(b"x"), flow.server(b"x")] == [end, end]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_told_of_a_flow_whose_first_packet_is_given_up_on(strict: bool) -> None:
+    """All that it has brought, and nothing of an earlier flow's on the same tuple."""
+    once = Classifier("once", "x", "1", 1000, lambda seen: broken(seen) if seen == HELLO else Classification("x"))
+    flow = Talk(engine(strict=strict, classifiers=[once]))
+    if not strict:
+        flow.client(b"GET")
+        flow.now += 60
+    packet = flow.packet(True, flow.isn + 9, 0, HELLO, ACK)
+    with pytest.raises(ZeroDivisionError):
+        flow.engine.process(packet, flow.now, Path(3, 4, b"sender"))
+    [told] = flow.engine.give_up(packet, flow.now).judgements
+    assert (told.packets, told.since, told.base) == (1, flow.now, flow.isn + 9)
+    assert (told.client.mac, told.client.interface) == (b"sender", 3)
 
 
 def test_giving_up_on_anything() -> None:
