@@ -173,7 +173,8 @@ def test_an_adviser_that_goes_wrong(lab: Lab, gateway: Gateway, origin: Origin, 
     running = gateway(config(lab, fail="closed", workers=1))
     for number, name in enumerate(("raises.example", "hangs.example", "ends.example"), 1):
         with Visitor(lab.client, 4) as visitor:
-            assert visitor.ask(name) == ("reset" if waits else "ok")
+            # What does not wait has passed; who raises at once may be quicker than the server.
+            assert visitor.ask(name) in (("reset",) if waits else ("ok", "silence"))
             assert wait_until(partial(told, lab, name, "block", "plugin_error"), 5)
             assert visitor.ask("good.example") == "reset"
         assert browse(lab, "blocked.example") == "reset"
