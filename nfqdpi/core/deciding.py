@@ -139,7 +139,7 @@ class Deciding:
         """E6: accelerate when the server's own bytes show that it got, and took, the unit that we judged."""
         if flow.verdict in FINAL:
             return Decision(flow.verdict, Action.MARK, flow.reason)
-        self._flows.touch(flow, now)
+        self._flows.touch(flow, now, ended=flow.end is not None)
         self._flows.weigh(flow)
         unit = flow.awaiting
         if unit is None or flow.server is None or not segment.payload:

@@ -107,7 +107,8 @@ class FlowTable(Generic[F]):
             self.open(flow)
         flow.seen = now
         if ended:
-            self._ended.setdefault(flow.key, flow)
+            self._ended[flow.key] = flow
+            self._ended.move_to_end(flow.key)
         self._clients[_network(flow.key)].flows.move_to_end(flow.key)
 
     def weigh(self, flow: F) -> None:
@@ -217,7 +218,7 @@ def _network(key: FlowKey) -> bytes:
 
 
 def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
-    """Those of the first two that had their last packet before."""
+    """Those of the first two that had their last packet before; the flows are in the order of it."""
     if not flows or next(iter(flows.values())).seen >= than:
         return []
     return [flow for flow in islice(flows.values(), 2) if flow.seen < than]

@@ -82,6 +82,18 @@ def test_an_ended_flow_that_goes_on(talk: Talks) -> None:
         assert Talk(flow.engine, flow.six, 98, now=flow.now).client(JUNK) == "accelerate midstream"
 
 
+def test_a_server_that_goes_on_keeps_no_other_flow() -> None:
+    """What it sends on one that the client has ended leaves the others' time as it is."""
+    judge = engine()
+    for flow in (again := Talk(judge), Talk(judge, sport=99)):
+        flow.opens()
+        flow.client(b"", flags=FIN | ACK)
+    again.now += FlowTable.ENDED
+    again.server(b"x")
+    Talk(judge, sport=98, now=again.now + 1).opens()
+    assert len(judge.flows) == 2
+
+
 def test_a_full_table_of_ended_flows() -> None:
     """What was queued behind the deciding packet is still known, though the table is full of flows that are over."""
     judge = engine(max_flows=16)

@@ -237,6 +237,17 @@ def test_never_more_than_the_limit(events: list[tuple[int, str, float]]) -> None
         assert len(table) <= 4
 
 
+def test_an_ended_flow_that_goes_on_keeps_no_other() -> None:
+    """A client may send its end over and over."""
+    table = FlowTable[Flow](100)
+    for one in (again := flow(1), silent := flow(2)):
+        table.open(one)
+        table.touch(one, 0.0, ended=True)
+    table.touch(again, FlowTable.ENDED, ended=True)
+    table.open(flow(3, FlowTable.ENDED + 1))
+    assert [table.get(one.key) for one in (again, silent)] == [again, None]
+
+
 def test_ended_flows_go_first() -> None:
     """What a client has ended makes room before anything that lives, and goes by itself once conntrack has forgotten
     it; its tuple is not trusted then (E7)."""
