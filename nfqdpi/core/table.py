@@ -121,12 +121,12 @@ class FlowTable(Generic[F]):
 
     def decide(self, flow: F, now: float) -> None:
         """The flow is decided, maybe by its first packet: it stays without its bytes."""
+        flow.seen = now
+        flow.release()
         if flow.weight:
             self.forget(flow.key)
         else:
             self._make_room(flow)
-        flow.seen = now
-        flow.release()
         if flow.verdict is Verdict.ACCELERATE:
             self._passed[flow.key] = flow
         else:
@@ -152,7 +152,7 @@ class FlowTable(Generic[F]):
     def _make_room(self, flow: F) -> None:
         self.forget(flow.key)
         self._age(_network(flow.key), flow.seen)
-        while len(self) >= self.limit:
+        while len(self) >= self.limit or (self._count and self.memory + flow.memory > self.memory_limit):
             self._evict()
 
     def _add(self, flow: F) -> None:

@@ -19,7 +19,7 @@ from nfqdpi.core.verdict import Verdict
 def flow(client: int, now: float = 0.0, port: int = 1, size: int = 4) -> Flow:
     """A flow of a client, whose address has that size."""
     key = FlowKey(client.to_bytes(size, "big"), bytes(size), port, 443, 6)
-    return Flow(key, Client(key.src), StreamBuffer(0, 1 << 20, 10), (), now)
+    return Flow(key, Client(key.src), StreamBuffer(0, 1 << 23, 10), (), now)
 
 
 def decide(table: FlowTable[Flow], decided: Flow, verdict: Verdict, now: float = 0.0) -> None:
@@ -123,6 +123,23 @@ def test_few_flows_with_much_on_record() -> None:
     assert table.get(small.key) is small
     assert table.get(flow(1, port=1).key) is None
     assert table.memory == sum(one.memory for one in table)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INSPECT, Verdict.BLOCK])
+def test_flows_without_a_byte_weigh_something_too(verdict: Verdict) -> None:
+    """Neither half-open flows nor those that their first packet has blocked come on top of a memory that is full."""
+    table = FlowTable[Flow](2048)
+    heavy = flow(1)
+    table.open(heavy)
+    heavy.stream.add(0, bytes(table.memory_limit - 4000))
+    table.weigh(heavy)
+    for number in range(2, 20):
+        if verdict.blocks:
+            decide(table, flow(number), verdict)
+        else:
+            table.open(flow(number))
+    assert table.memory <= table.memory_limit
+    assert table.get(heavy.key) is None
 
 
 def test_an_expired_flow_casts_no_doubt_on_others() -> None:
