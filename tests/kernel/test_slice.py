@@ -25,7 +25,8 @@ def test_turns_are_short() -> None:
                                               (os.SCHED_IDLE, 0)])
 def test_who_has_another_share_keeps_it(policy: int, nice: int) -> None:
     """As systemd's Nice= and CPUSchedulingPolicy= give it."""
-    given = f"import os; os.setpriority(os.PRIO_PROCESS, 0, {nice}); os.sched_setscheduler(0, {policy}, os.sched_param(0)); "
+    given = (f"import os; os.setpriority(os.PRIO_PROCESS, 0, {nice}); "
+             f"os.sched_setscheduler(0, {policy}, os.sched_param(0)); ")
     left = "; print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))"
     ask = given + "from nfqdpi.kernel.slice import be_prompt; be_prompt()" + left
     shown = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout
