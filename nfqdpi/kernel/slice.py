@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from struct import Struct
 
 _ATTRIBUTES = Struct("=IIQiIQQQ")  # struct sched_attr: size, policy, flags, nice, priority; runtime, deadline, period
-_NUMBERS = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "armv7l": 380}  # of the system call, which few libcs wrap
+_NUMBERS = {"x86_64": 314, "aarch64": 274, "riscv64": 274}  # of the system call, which few libcs wrap
 _SHORT = 100_000  # ns, the least that the kernel grants
 
 
@@ -16,7 +17,7 @@ def be_prompt() -> None:
     """Ask for short turns. Since Linux 6.12 who has them need not wait for the end of another's longer one
     (kernel/sched/fair.c: PREEMPT_SHORT); the share of the CPU stays the same. Without effect on older kernels, under
     another policy than the usual one, or where it is forbidden."""
-    number = _NUMBERS.get(platform.machine())
+    number = _NUMBERS.get(platform.machine()) if sys.maxsize > 1 << 32 else None  # 32-bit programs have others
     if number is None or (policy := os.sched_getscheduler(0)) != os.SCHED_OTHER:
         return
     nice = os.getpriority(os.PRIO_PROCESS, 0)
