@@ -99,9 +99,9 @@ class Queue:
             for packet in packets:
                 self._judge(packet)
             self._send()
-            if more := len(packets) == _TOGETHER:
-                continue
-            break
+            more = len(packets) == _TOGETHER
+            if not more:
+                break
         if len(self._untold) >= _TOGETHER:
             self.tell()
         self._unpaused = self._unpaused + _TURN if more else 0

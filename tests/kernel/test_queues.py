@@ -151,7 +151,8 @@ def test_a_packet_that_leaves_with_its_interface(namespace: Namespace) -> None:
 
 
 def test_packets_that_wait_together(namespace: Namespace, receiver: socket.socket) -> None:
-    """All go on, in their order, though they are answered several at a time, and one cannot be told of."""
+    """All go on, in their order, though they are answered several at a time, and one cannot be told of. One that came
+    alone is told of when the worker has time."""
     namespace.run(["iptables", "-F", "INPUT"])
     namespace.run(f"iptables -A OUTPUT -p udp -m mark --mark 0 -j NFQUEUE --queue-num {NUMBER}".split())
     told: list[int] = []
@@ -163,14 +164,18 @@ def test_packets_that_wait_together(namespace: Namespace, receiver: socket.socke
             raise ValueError
 
     queue = Queue(NUMBER, engine(), MarkField(), length=64, pass_when_full=False, told=tell, failed=failed.append)
-    numbers = [b"%02d" % number for number in range(12)]
+    numbers = [b"%02d" % number for number in range(20)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for number in numbers:
             sender.sendto(number, ("127.0.0.1", 5000))
-    assert not queue.serve()
-    assert [receiver.recv(100) for _ in numbers] == numbers
-    assert not told
-    queue.tell()
-    assert len(told) == len(numbers)
+        assert not queue.serve()
+        assert [receiver.recv(100) for _ in numbers] == numbers
+        assert len(told) == len(numbers)
+        sender.sendto(b"alone", ("127.0.0.1", 5000))
+        assert not queue.serve()
+        assert receiver.recv(100) == b"alone"
+        assert len(told) == len(numbers)
+        queue.tell()
+        assert told[-1] == 20 + 8 + len(b"alone")
     assert (queue.faults, list(map(type, failed))) == (1, [ValueError])
     queue.close()
