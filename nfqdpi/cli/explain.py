@@ -20,8 +20,8 @@ from nfqdpi.cli.terminal import busy
 if TYPE_CHECKING:
     from nfqdpi.assemble import Known
     from nfqdpi.config import Config
-    from nfqdpi.core.decision import Client
-    from nfqdpi.policy.model import Policy, Ruling
+    from nfqdpi.core.decision import Client, Outcome
+    from nfqdpi.policy.model import Policy
 
 _NOBODY = "0.0.0.0"  # noqa: S104  in no group but those of all addresses
 _NAMELESS = frozenset({"ssh", "wireguard"})  # protocols that ask for no name
@@ -65,22 +65,23 @@ def command(  # noqa: PLR0913  one for each option
     except StateError as error:
         fail(Exit.DEGRADED, str(error))
     spoken = _spoken(policy) if protocol is None else [protocol.lower()]
-    rulings = {(who, by): policy.decide(name, who, by) for who in asking for by in spoken}
-    matched = {ruling: _matched(config, policy, ruling, name) for ruling in set(rulings.values())}
+    outcomes = {(who, by): policy.decide(name, who, by) for who in asking for by in spoken}
+    matched = {(one.rule, one.list): _matched(config, policy, one, name) for one in outcomes.values()}
     limits = {rule.name: {"used_s": round(used.get(rule.name, 0.0)), "limit_s": float(rule.limit)}
               for rule in policy.rules if rule.limit is not None}
     answers = {(who, by): {
         "name": name, "domain": registrable(name), "client": str(ip_address(who.address)),
         "mac": who.mac.hex(":") or None, "protocol": by or None,
         "time": datetime.fromtimestamp(now, assemble.time_zone(config)).isoformat(timespec="seconds"),
-        "verdict": ruling.verdict.name.lower(), "rule": ruling.rule, "list": ruling.list,
-        **matched[ruling]._asdict(), "redirect": [str(ip_address(address)) for address in ruling.redirect],
-        "limit": limits.get(ruling.rule or ""),
+        "verdict": outcome.verdict.name.lower(), "rule": outcome.rule, "list": outcome.list,
+        **matched[outcome.rule, outcome.list]._asdict(),
+        "redirect": [str(ip_address(address)) for address in outcome.redirect],
+        "limit": limits.get(outcome.rule or ""),
         "passed_over": [
             {"rule": rule.name, "why": why, **({"limit": limits[rule.name]} if rule.name in limits else {})}
             for rule, why in policy.passed_over(name, who, by)],
         "missing_lists": [one for one in assemble.lists(config) if one not in policy.lists],
-    } for (who, by), ruling in rulings.items()}
+    } for (who, by), outcome in outcomes.items()}
     for title, told in _distinct(answers):
         if as_json:
             emit_json(told)
@@ -88,9 +89,9 @@ def command(  # noqa: PLR0913  one for each option
             if title:
                 click.echo(f"{title}:")
             _print(told)
-    if any(ruling.redirect for ruling in rulings.values()) and not config.plugin.get("dns", {}).get("enabled"):
+    if any(one.redirect for one in outcomes.values()) and not config.plugin.get("dns", {}).get("enabled"):
         click.echo("[plugin.dns] is not enabled: no query is answered so", err=True)
-    sys.exit(Exit.NO if any(ruling.verdict.blocks for ruling in rulings.values()) else Exit.OK)
+    sys.exit(Exit.NO if any(one.verdict.blocks for one in outcomes.values()) else Exit.OK)
 
 
 def _spoken(policy: Policy) -> list[str]:
@@ -121,16 +122,16 @@ class Matched(NamedTuple):
     text: str | None = None
 
 
-def _matched(config: Config, policy: Policy, ruling: Ruling, name: str) -> Matched:
+def _matched(config: Config, policy: Policy, outcome: Outcome, name: str) -> Matched:
     from nfqdpi.lists.lines import line_of
     from nfqdpi.lists.store import Store
     from nfqdpi.policy.names import canonical
 
-    if ruling.list is None:
-        rule = next((rule for rule in policy.rules if rule.name == ruling.rule), None)
+    if outcome.list is None:
+        rule = next((rule for rule in policy.rules if rule.name == outcome.rule), None)
         pattern = next((p for p in rule.patterns if p.matches(canonical(name))), None) if rule else None
         return Matched(str(pattern) if pattern else None)
-    stored = Store(config.state.directory).load(ruling.list)
+    stored = Store(config.state.directory).load(outcome.list)
     line = line_of(stored, canonical(name)) if stored else None
     return Matched(str(line.pattern), line.number, line.text) if line else Matched()
 

@@ -8,7 +8,8 @@ from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import ReadDatagram
 from nfqdpi.core.decision import Client
 from nfqdpi.core.packet import FlowKey
-from nfqdpi.core.verdict import Reason, Verdict
+from nfqdpi.core.table import Held
+from nfqdpi.core.verdict import Reason
 
 _FLOW_BYTES = 1000  # the object, its key and its places in the table
 _HELD = 2  # bytes that a reader may hold for each that it has got
@@ -16,30 +17,27 @@ _HELD = 2  # bytes that a reader may hold for each that it has got
 _numbers = count()  # what tells flows on one five-tuple apart
 
 
-class DatagramFlow:
+class DatagramFlow(Held):
     """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
     being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have
     got, and may keep to compare later ones with; ``judged``: of them, those of units before. ``ids``: of its units, all
     claimed for it under its ``number``, which no flow before or after it has. ``crosses``: its server is not where its
     client is. ``asked``: about the last unit that there were questions about."""
 
-    __slots__ = ("asked", "client", "crosses", "datagrams", "held", "ids", "judged", "key", "number", "packets",
-                 "readers", "reason", "seen", "since", "verdict", "weight")
+    __slots__ = ("asked", "client", "crosses", "datagrams", "held", "ids", "judged", "number", "packets", "readers",
+                 "reason", "since")
 
     def __init__(self, key: FlowKey, client: Client, readers: tuple[ReadDatagram, ...], now: float, *,
                  crosses: bool = False) -> None:
-        self.key = key
+        super().__init__(key, now)
         self.client = client
         self.crosses = crosses
         self.readers = readers
         self.ids: tuple[bytes, ...] = ()
         self.number = hash((key, now, next(_numbers))) & (1 << 64) - 1 | 1
-        self.seen = now
         self.since: float | None = None
         self.packets = self.datagrams = self.held = self.judged = 0
-        self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
-        self.weight = 0  # bytes, as the table last put it on the scales
         self.asked: Asked | None = None
 
     @property

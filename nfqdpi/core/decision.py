@@ -11,19 +11,6 @@ from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Reason, Verdict
 
 
-class Ruling(Protocol):
-    """What a policy says of a name; ``rule`` is None where its default spoke."""
-
-    @property
-    def verdict(self) -> Verdict: ...
-    @property
-    def rule(self) -> str | None: ...
-    @property
-    def list(self) -> str | None: ...
-    @property
-    def redirect(self) -> tuple[bytes, ...]: ...
-
-
 class Client(NamedTuple):
     """Who asks: ``address`` of 4 or 16 bytes, ``mac`` of 6 (or none, where the link has none), and the index of the
     ``interface`` that the first packet came in by (0: unknown)."""
@@ -39,8 +26,9 @@ class Policy(Protocol):
     @property
     def revision(self) -> object: ...
 
-    def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
-        """The ruling for a name (None: the flow has none) that a client asks for in a protocol ("": unknown)."""
+    def decide(self, name: str | None, client: Client, protocol: str = "") -> Outcome:
+        """What becomes of a name (None: the flow has none) that a client asks for in a protocol ("": unknown): what
+        the rule says that decides, or else the default. It is shared: nobody changes it."""
         ...
 
 

@@ -10,6 +10,7 @@ from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, 
 from nfqdpi.core.decision import Client, Path
 from nfqdpi.core.packet import Flags, FlowKey, Segment
 from nfqdpi.core.stream import Added, StreamBuffer
+from nfqdpi.core.table import Held
 from nfqdpi.core.verdict import Reason, Verdict
 
 _FLOW_BYTES: Final = 1500  # the object, its key, its buffers without their bytes, and its places in the table
@@ -24,7 +25,7 @@ _SEQ_BITS: Final = 1 << 32
 _FIN: Final = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
 
-class Flow:
+class Flow(Held):
     """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
 
     ``stream`` holds what the client sent. ``verdict`` is INSPECT while units are read, CONFIRM while the server's reply
@@ -36,16 +37,15 @@ class Flow:
     """
 
     __slots__ = ("_beyond", "_looked", "acked", "answers_read", "asked", "awaiting", "claim", "client", "confirmed",
-                 "contested", "crosses", "doubted", "end", "key", "packets", "readers", "reason", "revision",
-                 "rival_base", "rivals", "seen", "server", "server_base", "since", "stream", "verdict", "weight")
+                 "contested", "crosses", "doubted", "end", "packets", "readers", "reason", "revision", "rival_base",
+                 "rivals", "server", "server_base", "since", "stream")
 
     def __init__(self, key: FlowKey, client: Client, stream: StreamBuffer, readers: tuple[Classify, ...], now: float
                  ) -> None:
-        self.key = key
+        super().__init__(key, now)
         self.client = client  # as of its first packet
         self.stream = stream
         self.readers = readers
-        self.seen = now
         self.since: float | None = None
         self.packets = 0  # payload packets that reached us
         self.server_base: int | None = None  # by the server's SYN+ACK; None: not ours to see, as in fast mode
@@ -53,7 +53,6 @@ class Flow:
         self.rival_base: int | None = None  # by a second SYN+ACK
         self.acked = 0  # the client has read the server's stream up to this sequence number
         self.end: int | None = None  # the offset in the client's stream behind which nothing may follow (its FIN, RST)
-        self.verdict = Verdict.INSPECT
         self.reason = Reason.NEED_MORE
         self.confirmed = Verdict.ACCELERATE
         self.doubted = False
@@ -66,7 +65,6 @@ class Flow:
         self.answers_read = True  # of the server's to units before, each to its end
         self._looked = 0  # bytes in which the answer was looked for, over and over
         self._beyond: tuple[int, Classify | None, int] | None = None  # how far ahead_of_reply has read
-        self.weight = 0  # bytes, as the table last put it on the scales
         self.asked: Asked | None = None  # about the last unit that there were questions about
 
     def take(self, segment: Segment) -> Added:
@@ -99,7 +97,7 @@ class Flow:
 
     @property
     def memory(self) -> int:
-        """Bytes that the flow costs, with its records; an estimate that is not below the truth."""
+        """As the table's."""
         return _FLOW_BYTES + self.stream.memory + (self.server.memory if self.server is not None else 0)
 
     @property

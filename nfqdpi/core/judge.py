@@ -53,16 +53,14 @@ class Judge:
     def ask(self, names: tuple[str, ...], nameless: Reason, client: Client, protocol: str = "") -> Outcome:
         """The policy's word on all names of a unit: any that is blocked blocks, else any that is redirected is.
         ``nameless``: why there is none."""
+        if len(names) == 1:
+            return self.policy.decide(names[0], client, protocol)
         if not names:
-            ruling = self.policy.decide(None, client, protocol)
-            if ruling.rule is None:
-                return Outcome(self.exceptions[nameless], nameless)
-        else:
-            rulings = [self.policy.decide(name, client, protocol) for name in names]
-            redirected = next((r for r in rulings if r.redirect), rulings[0])
-            ruling = next((r for r in rulings if r.verdict.blocks), redirected)
-        reason = Reason.DEFAULT if ruling.rule is None else Reason.RULE
-        return Outcome(ruling.verdict, reason, ruling.rule, ruling.list, ruling.redirect)
+            outcome = self.policy.decide(None, client, protocol)
+            return outcome if outcome.rule is not None else Outcome(self.exceptions[nameless], nameless)
+        outcomes = [self.policy.decide(name, client, protocol) for name in names]
+        redirected = next((one for one in outcomes if one.redirect), outcomes[0])
+        return next((one for one in outcomes if one.verdict.blocks), redirected)
 
     def advised(self, found: Classification, outcome: Outcome, client: Client, server: bytes
                 ) -> tuple[Classification, Outcome]:

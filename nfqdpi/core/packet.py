@@ -37,6 +37,9 @@ class Flags:
     URG: Final = 0x20
 
 
+new_tuple: Final = tuple.__new__
+
+
 class FlowKey(NamedTuple):
     """A five-tuple; ``src`` and ``dst`` are addresses of 4 or 16 bytes."""
 
@@ -48,11 +51,12 @@ class FlowKey(NamedTuple):
 
     def reversed(self) -> FlowKey:
         """The same flow seen from the other side."""
-        return FlowKey(self.dst, self.src, self.dport, self.sport, self.proto)
+        return new_tuple(FlowKey, (self.dst, self.src, self.dport, self.sport, self.proto))
 
 
-# Here and in decision.py: a NamedTuple is made by Python even where all else is compiled, in five times the time; so a
-# value of which every packet needs one is a class with a constructor of its own.
+# Here and in decision.py: a NamedTuple's constructor is Python's even where all else is compiled, in five times the
+# time. So a value of which every packet needs one is a class with a constructor of its own; or, where it has to be a
+# tuple, which is hashed and encoded, made by what that constructor calls.
 @dataclass(slots=True, init=False)
 class Segment:
     """One TCP segment. ``key`` is in the direction in which the packet travels; ``options`` are raw."""
@@ -170,7 +174,7 @@ def _tcp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Segment
     body = start + (data[start + 12] >> 4) * 4
     if body - start < _TCP_HEADER or body > total:
         return _MALFORMED
-    key = FlowKey(src, dst, u16(data, start), u16(data, start + 2), TCP)
+    key = new_tuple(FlowKey, (src, dst, u16(data, start), u16(data, start + 2), TCP))
     options = data[start + _TCP_HEADER : body]
     return Segment(key, u32(data, start + 4), u32(data, start + 8), data[start + 13], options, data[body:total])
 
@@ -181,7 +185,7 @@ def _udp(data: bytes, start: int, total: int, src: bytes, dst: bytes) -> Datagra
     length = u16(data, start + 4)
     if not _UDP_HEADER <= length <= total - start:
         return _MALFORMED
-    key = FlowKey(src, dst, u16(data, start), u16(data, start + 2), UDP)
+    key = new_tuple(FlowKey, (src, dst, u16(data, start), u16(data, start + 2), UDP))
     return Datagram(key, data[start + _UDP_HEADER : start + length])
 
 

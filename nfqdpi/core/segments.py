@@ -17,14 +17,16 @@ from nfqdpi.core.deciding import Deciding
 from nfqdpi.core.decision import CONFIRMING, READING, Action, Client, Decision, Judgement, Limits, Path
 from nfqdpi.core.flow import Flow
 from nfqdpi.core.judge import Judge
-from nfqdpi.core.packet import Flags, FlowKey, Segment
+from nfqdpi.core.packet import Flags, FlowKey, Segment, new_tuple
 from nfqdpi.core.readers import Readers
 from nfqdpi.core.reading import Reading
 from nfqdpi.core.stream import Added, StreamBuffer
 from nfqdpi.core.table import FlowTable
 from nfqdpi.core.verdict import FINAL, Reason, Verdict
 
-_SYN, _SYN_ACK, _RST = Flags.SYN, Flags.SYN | Flags.ACK, Flags.RST
+_SYN: Final = Flags.SYN
+_SYN_ACK: Final = Flags.SYN | Flags.ACK
+_RST: Final = Flags.RST
 
 _OVERFLOW_MEMORY: Final = 10.0  # s after a full queue in which a reply that we missed is taken to have got by
 _PIECE: Final = 1 << 14  # bytes of payload that are looked at together; enough for a hello and most heads
@@ -188,7 +190,7 @@ class Segments:
 
 
 def _client(segment: Segment, path: Path) -> Client:
-    return Client(segment.key.src, path.sender[:6], path.entered)
+    return new_tuple(Client, (segment.key.src, path.sender[:6], path.entered))
 
 
 def _reused(flow: Flow, segment: Segment, now: float) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from abc import abstractmethod
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from itertools import islice
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from nfqdpi.core.lost import Lost
 from nfqdpi.core.packet import FlowKey
@@ -13,25 +13,36 @@ from nfqdpi.core.verdict import Verdict
 
 _AVERAGE_BYTES = 2048  # a flow may weigh on average when the table is full: so many times the limit is the memory bound
 _LEAST_MEMORY = 4 << 20  # bytes, however few the flows: a single one may hold [inspect] max_bytes several times
-_IPV4, _NETWORK = 4, 8  # bytes: an address; the half of an IPv6 address that says where, not who (RFC 4291, 2.5.1)
+_IPV4: Final = 4  # bytes of an address
+_NETWORK: Final = 8  # bytes: the half of an IPv6 address that says where, not who (RFC 4291, 2.5.1)
+_AGED: Final = 2  # flows of a kind that each insertion looks at
 
 
-class Held(Protocol):
-    """A flow, as far as the table is concerned. ``weight`` is the table's own note, 0 before it has met the flow;
-    ``unfinished``: something of it has passed that is not judged yet."""
+class Held:
+    """A flow, as far as the table is concerned. ``key`` is in the client's direction; ``seen``: when its last packet
+    came. (A base class and no protocol: what is compiled finds fields by their place, not by their name.)"""
 
-    seen: float
-    weight: int
+    __slots__ = ("key", "seen", "verdict", "weight")
+
+    def __init__(self, key: FlowKey, now: float) -> None:
+        self.key = key
+        self.seen = now
+        self.verdict = Verdict.INSPECT
+        self.weight = 0  # bytes, as the table last put it on the scales; it has not met the flow before that
 
     @property
-    def key(self) -> FlowKey: ...
+    @abstractmethod
+    def memory(self) -> int:
+        """Bytes that the flow costs, with its records; an estimate that is not below the truth."""
+
     @property
-    def verdict(self) -> Verdict: ...
-    @property
-    def memory(self) -> int: ...
-    @property
-    def unfinished(self) -> bool: ...
-    def release(self) -> None: ...
+    @abstractmethod
+    def unfinished(self) -> bool:
+        """True where something of it has passed that is not judged yet."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the bytes back: nothing more will be read."""
 
 
 F = TypeVar("F", bound=Held)
@@ -78,7 +89,8 @@ class FlowTable(Generic[F]):
         self._clients: OrderedDict[bytes, _Client[F]] = OrderedDict()
         self._heavy: defaultdict[int, OrderedDict[bytes, _Client[F]]] = defaultdict(OrderedDict)  # by bits of weight
         self._count = 0  # flows of all clients
-        self._passed: OrderedDict[FlowKey, F] = OrderedDict()  # accelerated ones
+        self._passed: dict[FlowKey, F] = {}  # accelerated ones
+        self._passing: deque[F] = deque()  # the same in the order in which they were, some of them forgotten by now
         self._ended: OrderedDict[FlowKey, F] = OrderedDict()  # of the undecided, those that their clients have ended
         self._lost = Lost()
 
@@ -93,7 +105,8 @@ class FlowTable(Generic[F]):
     def get(self, key: FlowKey) -> F | None:
         """The flow with this key in the client's direction, decided or not."""
         client = self._clients.get(_network(key))
-        return (client.flows.get(key) if client is not None else None) or self._passed.get(key)
+        found = client.flows.get(key) if client is not None else None
+        return self._passed.get(key) if found is None else found
 
     def open(self, flow: F) -> None:
         """Add a flow in place of any with its key; make room first."""
@@ -129,13 +142,16 @@ class FlowTable(Generic[F]):
             self._make_room(flow)
         if flow.verdict is Verdict.ACCELERATE:
             self._passed[flow.key] = flow
+            self._passing.append(flow)
         else:
             self._add(flow)
 
     def forget(self, key: FlowKey) -> None:
         """Drop the flow, if there."""
-        self._passed.pop(key, None)
-        self._ended.pop(key, None)
+        if key in self._passed:
+            del self._passed[key]
+        if key in self._ended:
+            del self._ended[key]
         network = _network(key)
         client = self._clients.get(network)
         if client is not None and (flow := client.flows.pop(key, None)) is not None:
@@ -152,7 +168,8 @@ class FlowTable(Generic[F]):
     def _make_room(self, flow: F) -> None:
         self.forget(flow.key)
         self._age(_network(flow.key), flow.seen)
-        while len(self) >= self.limit or (self._count and self.memory + flow.memory > self.memory_limit):
+        while self._count + len(self._passing) >= self.limit or (
+                self._count and self.memory + flow.memory > self.memory_limit):
             self._evict()
 
     def _add(self, flow: F) -> None:
@@ -176,8 +193,8 @@ class FlowTable(Generic[F]):
                 self._heavy[client.weight.bit_length()][network] = client
 
     def _evict(self) -> None:
-        if len(self._passed) > self.limit // 4:
-            self._passed.popitem(last=False)
+        if len(self._passing) > self.limit // 4:
+            self._forget_passed()
             return
         if self._ended:
             self._lose(next(iter(self._ended.values())), expired=False)
@@ -196,8 +213,9 @@ class FlowTable(Generic[F]):
         """Forget what has expired: among the accelerated and the ended, of this client, and of the one whose turn it
         is."""
         self._lost.age(now)
-        for flow in _older(self._passed, now - self.LINGER):
-            del self._passed[flow.key]
+        for _ in range(_AGED):
+            if self._passing and self._passing[0].seen < now - self.LINGER:
+                self._forget_passed()
         for flow in _older(self._ended, now - self.ENDED):
             self._lose(flow, expired=True)
         if network in self._clients:
@@ -206,6 +224,12 @@ class FlowTable(Generic[F]):
         if turn is not None:
             self._clients.move_to_end(turn)
             self._expire(self._clients[turn], now)
+
+    def _forget_passed(self) -> None:
+        """The accelerated flow that was decided first."""
+        flow = self._passing.popleft()
+        if self._passed.get(flow.key) is flow:
+            del self._passed[flow.key]
 
     def _expire(self, client: _Client[F], now: float) -> None:
         for flow in _older(client.flows, now - self._idle):
@@ -218,7 +242,12 @@ def _network(key: FlowKey) -> bytes:
 
 
 def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
-    """Those of the first two that had their last packet before; the flows are in the order of it."""
-    if not flows or next(iter(flows.values())).seen >= than:
-        return []
-    return [flow for flow in islice(flows.values(), 2) if flow.seen < than]
+    """Those of the first few that had their last packet before; the flows are in the order of it."""
+    found: list[F] = []
+    if not flows:
+        return found
+    for flow in flows.values():
+        if flow.seen >= than or len(found) == _AGED:
+            break
+        found.append(flow)
+    return found

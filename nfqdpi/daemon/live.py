@@ -138,15 +138,15 @@ def _confirmed(decided: Decided) -> Verdict:
 
 def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Now:
     """What the policy says now of a flow that was decided: as the engine would, asked for its names."""
-    rulings = [policy.decide(name, decided.client, decided.protocol) for name in decided.names or (None,)]
-    ruling = next((ruling for ruling in rulings if ruling.verdict.blocks), rulings[0])
+    outcomes = [policy.decide(name, decided.client, decided.protocol) for name in decided.names or (None,)]
+    outcome = next((one for one in outcomes if one.verdict.blocks), outcomes[0])
     if decided.reason in _BY_POLICY:
-        return Now(ruling.verdict, ruling.rule)
+        return Now(outcome.verdict, outcome.rule)
     if decided.reason in (Reason.NO_NAME, Reason.UNKNOWN_PROTOCOL):
-        return Now(exceptions[decided.reason] if ruling.rule is None else ruling.verdict, ruling.rule)
-    if decided.verdict.blocks or ruling.rule is None or not ruling.verdict.blocks:
+        return Now(exceptions[decided.reason] if outcome.rule is None else outcome.verdict, outcome.rule)
+    if decided.verdict.blocks or outcome.rule is None or not outcome.verdict.blocks:
         return Now(decided.verdict, None)  # an exception: evidence against the flow, or a lack of it
-    return Now(ruling.verdict, ruling.rule)
+    return Now(outcome.verdict, outcome.rule)
 
 
 async def by_and_by(field: MarkField, states: Iterable[Verdict]) -> AsyncIterator[tuple[Verdict, list[Passage]]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from nfqdpi.core.decision import Client
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.decision import Client, Outcome
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup
 from nfqdpi.policy.index import NameIndex
 from nfqdpi.policy.names import Pattern, PatternIndex, canonical
@@ -46,16 +46,6 @@ class Rule:
     enabled: bool = True
 
 
-class Ruling(NamedTuple):
-    """What the policy says of one name: ``rule`` is None where the default spoke, ``list`` is the first of its lists
-    that the name is on, if any."""
-
-    verdict: Verdict
-    rule: str | None = None
-    list: str | None = None
-    redirect: tuple[bytes, ...] = ()
-
-
 class _Memo(dict[K, V]):
     """What a function says of a key, asked once as long as it is remembered."""
 
@@ -79,7 +69,7 @@ class Policy:
                  names: NameIndex | None = None, interface_name: Callable[[int], str] = lambda index: "") -> None:
         self.rules = tuple(rules)
         self.lists = names.lists if names is not None else ()
-        self.default = Ruling(default)
+        self.default = Outcome(default, Reason.DEFAULT)
         self.revision = object()
         self._lists_of = names.lists_of if names is not None else lambda name: 0
         self._interface_name = interface_name
@@ -94,11 +84,11 @@ class Policy:
         self._settled = (-inf, -inf)  # from when to when nothing changes by itself
         self._rules_of = _Memo(self._for_client)
         self._listing = _Memo(self._for_lists)
-        self._rulings = _Memo(self._ruling)
+        self._outcomes = _Memo(self._outcome)
         self._speaking = _Memo(self._for_protocol)
 
-    def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
-        """The ruling for a name (as the wire had it; None: there was none) that a client asks for in a protocol."""
+    def decide(self, name: str | None, client: Client, protocol: str = "") -> Outcome:
+        """What becomes of a name (as the wire had it; None: there was none) that a client asks for in a protocol."""
         rules, lists = self._naming(name)
         hits = rules & self._active
         if not hits:
@@ -106,7 +96,7 @@ class Policy:
         hits &= self._rules_of[client]
         if hits & self._spoken:
             hits &= self._speaking[protocol]
-        return self._rulings[hits & -hits, lists] if hits else self.default
+        return self._outcomes[hits & -hits, lists] if hits else self.default
 
     def uses(self, name: str | None, client: Client, protocol: str = "") -> tuple[Rule, ...]:
         """The rules on whose limits the client's time with this name counts, reached or not: those that are in force by
@@ -178,12 +168,13 @@ class Policy:
     def _for_lists(self, lists: int) -> int:
         return sum(1 << number for number, named in enumerate(self._lists) if named & lists)
 
-    def _ruling(self, of: tuple[int, int]) -> Ruling:
+    def _outcome(self, of: tuple[int, int]) -> Outcome:
+        """By the bit of a rule, and the lists that the name is on: the first of the rule's is told."""
         first, lists = of
         number = first.bit_length() - 1
         rule, on = self.rules[number], lists & self._lists[number]
-        return Ruling(rule.verdict, rule.name, self.lists[(on & -on).bit_length() - 1] if on else None,
-                      rule.redirect)
+        return Outcome(rule.verdict, Reason.RULE, rule.name, self.lists[(on & -on).bit_length() - 1] if on else None,
+                       rule.redirect)
 
     def _mask(self, of: Callable[[Rule], bool]) -> int:
         return sum(1 << number for number, rule in enumerate(self.rules) if of(rule))

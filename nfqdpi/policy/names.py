@@ -155,6 +155,8 @@ class PatternIndex:
         """A mask with a bit set for the number of every rule that has a pattern for the canonical name."""
         found = 0 if self._words is None else self._words.find(name)
         domain = self._root
+        if not domain.under:
+            return found
         for label in reversed(name.split(".")):
             found |= domain.below
             below = domain.under.get(label)

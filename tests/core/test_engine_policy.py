@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from nfqdpi.core.decision import Client, Path
+from nfqdpi.core.decision import Client, Outcome, Path
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup
-from nfqdpi.policy.model import Policy, Rule, Ruling
+from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
 from nfqdpi.testing.http import request
 from nfqdpi.testing.packets import ACK, CLIENT, SYN
@@ -37,9 +37,9 @@ def test_the_policy_hears_who_asks() -> None:
     class Listening:
         revision = None
 
-        def decide(self, name: str | None, client: Client, protocol: str = "") -> Ruling:
+        def decide(self, name: str | None, client: Client, protocol: str = "") -> Outcome:
             asked.append(client)
-            return Ruling(Verdict.ACCELERATE)
+            return Outcome(Verdict.ACCELERATE, Reason.DEFAULT)
 
     judge = Engine(CLASSIFIERS, Listening(), OPEN)
     talk = Talk(judge)

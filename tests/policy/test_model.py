@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.decision import Client
-from nfqdpi.core.verdict import Verdict
+from nfqdpi.core.decision import Client, Outcome
+from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup
 from nfqdpi.policy.index import NameIndex, build
-from nfqdpi.policy.model import _REMEMBERED, Policy, Rule, Ruling
+from nfqdpi.policy.model import _REMEMBERED, Policy, Rule
 from nfqdpi.policy.names import Pattern, canonical
 from nfqdpi.policy.schedule import Schedule, Window
 from tests.policy import reference
@@ -48,7 +48,8 @@ def test_the_first_rule_that_matches_decides(random: Random) -> None:
         asked = question(random, small)
         expected = reference.decide(small.rules, small.default, small.lists, INTERFACES, asked)
         small.policy.set_time(asked.now, asked.spent)
-        assert small.policy.decide(asked.name, asked.client)[:3] == expected
+        said = small.policy.decide(asked.name, asked.client)
+        assert (said.verdict, said.rule, said.list) == expected
         over = [one.name for one, _ in small.policy.passed_over(asked.name, asked.client)]
         names = [one.name for one in small.rules]
         assert over == names[: len(names) if expected[1] is None else names.index(expected[1])]
@@ -88,7 +89,7 @@ def test_nothing_changes_before_the_next_change(random: Random) -> None:
         assert changed or _all_said(small.policy) == said
 
 
-def _all_said(policy: Policy) -> list[Ruling]:
+def _all_said(policy: Policy) -> list[Outcome]:
     return [policy.decide(name, client) for name in (None, "google.com", "ads.a.example")
             for client in (HERE, ELSEWHERE)]
 
@@ -97,10 +98,10 @@ def test_the_list_that_matched_is_named() -> None:
     """Events can say which of a rule's lists it was, whatever else matched; a name on none has none."""
     names = index(ads=Listed((Pattern.parse("a.example"),)), more=Listed((Pattern.parse("b.example"),)))
     policy = Policy([rule("no", Verdict.BLOCK, "*tracker*", lists=("more", "ads"))], names=names)
-    assert policy.decide("www.A.Example.", HERE) == Ruling(Verdict.BLOCK, "no", "ads")
-    assert policy.decide("b.example", HERE) == Ruling(Verdict.BLOCK, "no", "more")
-    assert policy.decide("tracker.b.example", HERE) == Ruling(Verdict.BLOCK, "no", "more")
-    assert policy.decide("tracker.c.example", HERE) == Ruling(Verdict.BLOCK, "no", None)
+    assert policy.decide("www.A.Example.", HERE) == Outcome(Verdict.BLOCK, Reason.RULE, "no", "ads")
+    assert policy.decide("b.example", HERE) == Outcome(Verdict.BLOCK, Reason.RULE, "no", "more")
+    assert policy.decide("tracker.b.example", HERE) == Outcome(Verdict.BLOCK, Reason.RULE, "no", "more")
+    assert policy.decide("tracker.c.example", HERE) == Outcome(Verdict.BLOCK, Reason.RULE, "no", None)
 
 
 def test_a_list_that_is_not_there_has_no_names() -> None:
