@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "nfqdpi"
 IMPURE = {"time", "datetime", "os", "socket", "logging", "random", "secrets", "threading", "asyncio", "subprocess",
           "pathlib", "io", "tempfile", "signal", "select"}
 ALLOWED = {
-    "core": {"nfqdpi.core"},
+    "core": {"nfqdpi.core", "mypy_extensions"},  # the second for the compiler alone
     "plugins": {"nfqdpi.core.classifier", "nfqdpi.core.observer", "nfqdpi.core.plugin", "nfqdpi.core.verdict",
                 "nfqdpi.core.wire", "cryptography", "msgspec", "nfqdpi.plugins.checked",
                 "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",

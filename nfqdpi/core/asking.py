@@ -35,20 +35,25 @@ class AskedOf(Protocol):
     def key(self) -> FlowKey: ...
     @property
     def client(self) -> Client: ...
+    @property
+    def asked(self) -> Asked | None: ...
 
 
 class Asked:
-    """A unit that there are questions about. ``at``: which of its flow's it is. ``heard``: who has said what;
+    """A unit that there are questions about. ``key``: its flow's; ``first``: the number of what was asked of that
+    first, which no other flow on the tuple has; ``at``: which of the flow's units it is. ``heard``: who has said what;
     ``failed``: one has not, and will not. ``judged``: its packet waits no more. Until all have answered then, ``unit``
     and ``outcome`` are what it was judged by, ``revision`` the policy's; ``held_up``: but for the questions its flow
     would be accelerated."""
 
-    __slots__ = ("at", "failed", "flow", "heard", "held_up", "judged", "number", "outcome", "revision", "unit", "until",
-                 "waiting")
+    __slots__ = ("at", "failed", "first", "heard", "held_up", "judged", "key", "number", "outcome", "revision", "unit",
+                 "until", "waiting")
 
-    def __init__(self, number: int, flow: AskedOf, at: int, unit: Classification, outcome: Outcome) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  each is one thing about a unit
+        self, number: int, key: FlowKey, first: int, at: int, unit: Classification, outcome: Outcome) -> None:
         self.number = number
-        self.flow = flow
+        self.key = key
+        self.first = first
         self.at = at
         self.unit = unit
         self.outcome = outcome
@@ -61,6 +66,10 @@ class Asked:
     def about(self, at: int, unit: Classification) -> bool:
         """It is this unit: the same bytes may have been read as another before."""
         return (self.at, self.unit.protocol, self.unit.names) == (at, unit.protocol, unit.names)
+
+    def of(self, flow: AskedOf) -> bool:
+        """It is this flow's: the tuple may be another's by now."""
+        return flow.asked is not None and flow.asked.first == self.first
 
     def judge(self, unit: Classification, outcome: Outcome, revision: object) -> None:
         """The unit passes, or not."""
@@ -90,16 +99,15 @@ class Asking:
     def __len__(self) -> int:
         return len(self._open)
 
-    def ask(  # noqa: PLR0913, PLR0917
-        self, asked: Asked | None, flow: AskedOf, at: int, unit: Classification, outcome: Outcome, now: float
-    ) -> Asked:
-        """What a flow has ``asked`` about this unit already, or else a new question. Where there is no room for one, it
-        has failed."""
-        if asked is not None and asked.about(at, unit):
-            return asked
+    def ask(self, flow: AskedOf, at: int, unit: Classification, outcome: Outcome, now: float) -> Asked:
+        """What a flow has asked about this unit already, or else a new question. Where there is no room for one, it has
+        failed."""
+        before = flow.asked
+        if before is not None and before.about(at, unit):
+            return before
         # Whoever answers may outlive the engine: none that comes after it has these numbers again.
         self._number = max(self._number + 1, round(now * 1e6))
-        asked = Asked(self._number, flow, at, unit, outcome)
+        asked = Asked(self._number, flow.key, before.first if before is not None else self._number, at, unit, outcome)
         if self._lacking or len(self._open) >= self.room:
             asked.failed = True
             return asked

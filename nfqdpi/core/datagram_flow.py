@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import ReadDatagram
 from nfqdpi.core.decision import Client
@@ -17,6 +18,7 @@ _HELD = 2  # bytes that a reader may hold for each that it has got
 _numbers = count()  # what tells flows on one five-tuple apart
 
 
+@mypyc_attr(acyclic=True)
 class DatagramFlow(Held):
     """One UDP flow. ``key`` is in the client's direction, ``readers`` read its next datagram. ``since``: when the unit
     being read began, in ``now``'s seconds; ``datagrams``: how many it has brought. ``held``: bytes that readers have

@@ -190,7 +190,7 @@ class Datagrams:
         elif not outcome.verdict.blocks and (suspicion := self._judge.suspicion(found)) is not None:
             outcome = self._judge.exception(suspicion)
         elif self._judge.asking.needed and not outcome.verdict.blocks:
-            asked = flow.asked = self._judge.asking.ask(flow.asked, flow, flow.packets, found, outcome, now)
+            asked = flow.asked = self._judge.asking.ask(flow, flow.packets, found, outcome, now)
             if asked.waiting:
                 return Decision(flow.verdict, Action.HOLD, Reason.NEED_MORE, question=asked.number)
             found, outcome = self._judge.meanwhile(asked, *self._judge.heard(asked, found, outcome))
@@ -199,8 +199,8 @@ class Datagrams:
 
     def late(self, asked: Asked, now: float) -> Decision | None:
         """As the engine's."""
-        flow = self.flows.get(asked.flow.key)
-        if flow is None or flow is not asked.flow or flow.verdict.blocks:
+        flow = self.flows.get(asked.key)
+        if flow is None or not asked.of(flow) or flow.verdict.blocks:
             return None
         found, outcome = self._judge.late(asked, flow.client)
         if not outcome.verdict.blocks and (outcome.verdict is Verdict.INSPECT or flow.asked is not asked):

@@ -54,7 +54,7 @@ class Deciding:
     def _consult(self, flow: Flow, found: Classification, outcome: Outcome, now: float) -> Decision:
         """Nothing stands against the unit but what slow advisers may say."""
         if flow.readers:  # else it is a claim, which was asked about when it was made
-            flow.asked = self._judge.asking.ask(flow.asked, flow, flow.stream.start, found, outcome, now)
+            flow.asked = self._judge.asking.ask(flow, flow.stream.start, found, outcome, now)
         asked, shown = flow.asked, (found, outcome)
         if asked is not None and asked.at == flow.stream.start:
             if asked.waiting:
@@ -170,8 +170,8 @@ class Deciding:
 
     def late(self, asked: Asked, now: float) -> Decision | None:
         """As the engine's."""
-        flow = self._flows.get(asked.flow.key)
-        if flow is None or flow is not asked.flow or flow.verdict in FINAL:
+        flow = self._flows.get(asked.key)
+        if flow is None or not asked.of(flow) or flow.verdict in FINAL:
             return None
         found, outcome = self._judge.late(asked, flow.client)
         if outcome.verdict.blocks or (outcome.verdict is Verdict.ACCELERATE and asked.held_up and flow.asked is asked):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.classifier import Classification
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Reason, Verdict
@@ -42,6 +43,7 @@ class Limits:
     max_flows: int = 65536
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Path:
     """The interfaces by which a packet came in and is to leave, as indices, 0 where unknown, and the hardware address
@@ -71,6 +73,7 @@ class Action(Enum):
     HOLD = auto()  # it is kept where it is, and decided again once a question is answered
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Outcome:
     """A verdict and where it comes from: ``rule`` is None where no rule spoke, ``list`` where the name is on none.
@@ -87,6 +90,7 @@ class Outcome:
         self.verdict, self.reason, self.rule, self.list, self.redirect = verdict, reason, rule, list, redirect
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Judgement:
     """A verdict told once, when it is new: what an event says. ``key`` is in the client's direction, ``client`` is who
@@ -109,6 +113,7 @@ class Judgement:
         self.packets, self.since, self.base = packets, since, base
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Decision:
     """The verdict for a flow, what happens to this packet, why, and what is new about it. ``onward``: the packet that

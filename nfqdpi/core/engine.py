@@ -87,7 +87,7 @@ class Engine:
     def late(self, asked: Asked, now: float) -> Decision | None:
         """What becomes of a flow, by its mark and at once, that has passed before the slow advisers answered, now that
         they have. None: nothing does."""
-        return (self.segments if asked.flow.key.proto == TCP else self.datagrams).late(asked, now)
+        return (self.segments if asked.key.proto == TCP else self.datagrams).late(asked, now)
 
     def _except(self, key: FlowKey | None, reason: Reason, now: float) -> Decision:
         """A packet of no flow that is known cannot be decided: the exception policy does it."""

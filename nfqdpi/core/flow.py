@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.asking import Asked
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classify, Glimpse, Pending, Reply, Step
 from nfqdpi.core.decision import Client, Path
@@ -25,6 +26,7 @@ _SEQ_BITS: Final = 1 << 32
 _FIN: Final = 1  # it takes a sequence number (RFC 9293, 3.4), and is not queued
 
 
+@mypyc_attr(acyclic=True)
 class Flow(Held):
     """One TCP flow while packets of it reach us. ``key`` is in the client's direction.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 
+from nfqdpi.core._native import mypyc_attr
+
 _MOST_BYTES = 4  # times a stream's limit; so much of a peer's window, with small chunks in it, may be sent again
 _PIECE = 16  # bytes that a piece costs beside its own
 _OBJECTS = 450  # bytes: the record itself, empty, and the few places that its arrays keep free in any case
 
 
+@mypyc_attr(acyclic=True)
 class Judged:
     """Pieces of a stream in their order, each behind the one before; what lies between two is opaque.
 

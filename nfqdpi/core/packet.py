@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.verdict import Reason
 from nfqdpi.core.wire import u16, u32
 
@@ -57,6 +58,7 @@ class FlowKey(NamedTuple):
 # Here and in decision.py: a NamedTuple's constructor is Python's even where all else is compiled, in five times the
 # time. So a value of which every packet needs one is a class with a constructor of its own; or, where it has to be a
 # tuple, which is hashed and encoded, made by what that constructor calls.
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Segment:
     """One TCP segment. ``key`` is in the direction in which the packet travels; ``options`` are raw."""

@@ -7,10 +7,10 @@ so never read a unit that we did not.
 
 from __future__ import annotations
 
-from bisect import insort
 from enum import Enum, auto
 from typing import Final
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.judged import Judged
 
 _SEQ_BITS: Final = 1 << 32
@@ -30,6 +30,7 @@ class Added(Enum):
     FULL = auto()  # more bytes than the limit, and still no end
 
 
+@mypyc_attr(acyclic=True)
 class StreamBuffer:
     """Offsets count from ``base``, the sequence number of the stream's first byte, and never wrap.
 
@@ -46,7 +47,7 @@ class StreamBuffer:
         self.max_ahead = max_ahead
         self.start = 0  # offset of the unit being read
         self.head = b""  # its bytes, in order, without gaps: the prefix
-        self._ahead: list[tuple[int, bytes]] = []  # what came early: sorted, disjoint, all behind a gap
+        self._ahead: tuple[tuple[int, bytes], ...] = ()  # what came early: sorted, disjoint, all behind a gap
         self._behind: Judged | None = None
         self._judged = 0  # where the last judged unit ends; from there to the start it is opaque
         self.floor = 0  # offsets below it are on record no more
@@ -102,7 +103,7 @@ class StreamBuffer:
         for where, data in self._ahead:
             if where + len(data) > self.start:
                 kept.append((max(where, self.start), data[max(0, self.start - where) :]))
-        self._ahead = kept
+        self._ahead = tuple(kept)
         self.segments = int(bool(self.head))
         self._close_gaps()
 
@@ -115,7 +116,7 @@ class StreamBuffer:
     def clear(self) -> None:
         """Give the bytes back: nothing more will be read or compared."""
         self.head = b""
-        self._ahead, self._behind = [], None
+        self._ahead, self._behind = (), None
 
     def _contradicts(self, offset: int, payload: bytes) -> bool:
         """True where a byte on record has another value in this copy."""
@@ -139,13 +140,13 @@ class StreamBuffer:
                 offset = where + len(known)
         if data:
             fresh.append((offset, data))
-        for piece in fresh:
-            insort(self._ahead, piece)
+        self._ahead = tuple(sorted((*self._ahead, *fresh)))
         return bool(fresh)
 
     def _close_gaps(self) -> None:
         while self._ahead and self._ahead[0][0] == self.start + len(self.head):
-            self.head += self._ahead.pop(0)[1]
+            self.head += self._ahead[0][1]
+            self._ahead = self._ahead[1:]
             self.segments += 1
 
 

@@ -7,6 +7,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.lost import Lost
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.core.verdict import Verdict
@@ -18,6 +19,7 @@ _NETWORK: Final = 8  # bytes: the half of an IPv6 address that says where, not w
 _AGED: Final = 2  # flows of a kind that each insertion looks at
 
 
+@mypyc_attr(acyclic=True)
 class Held:
     """A flow, as far as the table is concerned. ``key`` is in the client's direction; ``seen``: when its last packet
     came. (A base class and no protocol: what is compiled finds fields by their place, not by their name.)"""

@@ -82,7 +82,7 @@ class Consulting:
         elif (decision := self._engine.late(asked, now)) is not None:
             self._told(decision)
             if decision.verdict.blocks:
-                self._cut(asked.flow.key, decision.verdict)
+                self._cut(asked.key, decision.verdict)
 
     def _cut(self, flow: FlowKey, verdict: Verdict) -> None:
         """No packet is there to carry the mark. A flow that is not found by its key, for DNAT leads it elsewhere, gets

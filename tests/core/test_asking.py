@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
+from nfqdpi.build import compiled
 from nfqdpi.core.asking import MOST, Asked, Question
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classification, Classifier, DatagramClassifier
 from nfqdpi.core.engine import Engine
+from nfqdpi.core.flow import Flow
 from nfqdpi.core.plugin import Advice, Adviser, Slow
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.model import Policy, Rule
@@ -310,3 +314,29 @@ def test_patience(patience: float) -> None:
     """Is more than none, and at most a minute."""
     with pytest.raises(ValueError, match="patience"):
         Slow(patience)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_flow_is_part_of_no_cycle(waits: bool) -> None:
+    """What is compiled has no garbage collector look at flows: one that the table drops is gone, asked about or not,
+    answered or not."""
+    gc.collect()
+    gc.disable()
+    try:
+        judge = judging(slow(waits=waits))
+        before = flows_there_are()
+        for sport, answered in ((40000, True), (40001, False)):
+            opened(judge, sport).client(HELLO)
+            if answered:
+                answer(judge, question(judge), NOTHING)
+        assert flows_there_are() == before + 2 * (not compiled())
+        for key in [one.key for one in judge.flows]:
+            judge.flows.forget(key)
+        assert flows_there_are() == before
+    finally:
+        gc.enable()
+
+
+def flows_there_are() -> int:
+    """Those that the collector knows of."""
+    return sum(isinstance(one, Flow) for one in gc.get_objects())
