@@ -74,7 +74,7 @@ class Deciding:
         awaits = found.confirm is not None and (flow.answer_begins or not found.hold)
         if awaits and flow.ahead_of_reply(found):
             return self.exception(flow, Reason.MALFORMED, now, found)
-        told = (_judgement(flow, *shown, now),)
+        told = (_judgement(flow, shown, now),)
         if awaits:
             flow.await_reply(found, outcome.verdict, self._judge.policy.revision)
         else:
@@ -105,7 +105,7 @@ class Deciding:
         if outcome.verdict is Verdict.ACCELERATE and not _held_up(flow):
             return self.decide(flow, outcome, found, now)
         # So it is where the rule says inspect: the client's packets keep coming to the queue.
-        told = (_judgement(flow, *shown, now),)
+        told = (_judgement(flow, shown, now),)
         flow.next_unit(found, None, now)
         flow.answers_read = False
         return Decision(flow.verdict, Action.MARK, shown[1].reason, told)
@@ -129,7 +129,7 @@ class Deciding:
     def _on_any_reply(self, flow: Flow, outcome: Outcome, shown: Shown, unit: Classification, now: float) -> Decision:
         """E6: accelerate (or watch), but not on the client's word alone. Any reply that acknowledges what has come will
         do, where nobody knows how a server answers; what passes until then is recorded (E2)."""
-        told = (_judgement(flow, *shown, now),)
+        told = (_judgement(flow, shown, now),)
         flow.doubted = bool(flow.rivals)
         flow.readers = flow.rivals or self._readers.anywhere  # only what somebody reads is recorded, asked or not
         flow.await_reply(replace(unit, length=len(flow.stream.head)), outcome.verdict, self._judge.policy.revision)
@@ -181,7 +181,7 @@ class Deciding:
             return None
         if flow.claim is not None and flow.awaiting is None:
             return None  # it is yet to be told of
-        return Decision(flow.verdict, Action.MARK, outcome.reason, (_judgement(flow, found, outcome, now),))
+        return Decision(flow.verdict, Action.MARK, outcome.reason, (_judgement(flow, (found, outcome), now),))
 
     def exception(self, flow: Flow, reason: Reason, now: float, found: Classification | None = None) -> Decision:
         """The flow cannot be decided: the exception policy does it."""
@@ -189,7 +189,7 @@ class Deciding:
 
     def decide(self, flow: Flow, outcome: Outcome, found: Classification | None, now: float) -> Decision:
         """The flow is decided; ``found``: what it was taken for."""
-        told = (_judgement(flow, found, outcome, now),)
+        told = (_judgement(flow, (found, outcome), now),)
         flow.verdict, flow.reason, flow.revision = outcome.verdict, outcome.reason, self._judge.policy.revision
         self._flows.decide(flow, now)
         return Decision(outcome.verdict, Action.MARK, outcome.reason, told)
@@ -203,6 +203,7 @@ def _held_up(flow: Flow) -> bool:
     return True
 
 
-def _judgement(flow: Flow, found: Classification | None, outcome: Outcome, now: float) -> Judgement:
+def _judgement(flow: Flow, shown: Shown, now: float) -> Judgement:
+    found, outcome = shown
     since = now if flow.since is None else flow.since
     return Judgement(flow.key, flow.client, outcome, found, flow.packets, since, flow.stream.base)

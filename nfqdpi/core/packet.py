@@ -52,7 +52,8 @@ class FlowKey(NamedTuple):
 
     def reversed(self) -> FlowKey:
         """The same flow seen from the other side."""
-        return new_tuple(FlowKey, (self.dst, self.src, self.dport, self.sport, self.proto))
+        src, dst, sport, dport, proto = self
+        return new_tuple(FlowKey, (dst, src, dport, sport, proto))
 
 
 # Here and in decision.py: a NamedTuple's constructor is Python's even where all else is compiled, in five times the

@@ -137,7 +137,7 @@ class Segments:
         if known is not None and known.stream.base == segment.ack and known.opens_again(base):
             return READING
         if known is None or state is Verdict.UNSEEN or (known.stream.base, known.server_base) != (segment.ack, base):
-            flow = self._flow(key, Client(key.src), segment.ack, now)
+            flow = self._flow(key, new_tuple(Client, (key.src, b"", 0)), segment.ack, now)
             flow.server_base = flow.acked = base
             flow.crosses = path.crosses
             self.flows.open(flow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from nfqdpi.core._native import mypyc_attr
@@ -51,11 +52,13 @@ F = TypeVar("F", bound=Held)
 
 
 class _Client(Generic[F]):
-    """The flows of one client, least recently used first, and their weight in bytes."""
+    """The flows of one client, least recently used first, and their weight in bytes. ``due``: none of them expires
+    before."""
 
-    __slots__ = ("flows", "weight")
+    __slots__ = ("due", "flows", "weight")
 
     def __init__(self) -> None:
+        self.due = 0.0
         self.flows: OrderedDict[FlowKey, F] = OrderedDict()  # the first of a dict is behind all that have gone
         self.weight = 0
 
@@ -94,6 +97,7 @@ class FlowTable(Generic[F]):
         self._passed: dict[FlowKey, F] = {}  # accelerated ones
         self._passing: deque[F] = deque()  # the same in the order in which they were, some of them forgotten by now
         self._ended: OrderedDict[FlowKey, F] = OrderedDict()  # of the undecided, those that their clients have ended
+        self._ended_due = 0.0  # none of them expires before
         self._lost = Lost()
 
     def __len__(self) -> int:
@@ -218,8 +222,8 @@ class FlowTable(Generic[F]):
         for _ in range(_AGED):
             if self._passing and self._passing[0].seen < now - self.LINGER:
                 self._forget_passed()
-        for flow in _older(self._ended, now - self.ENDED):
-            self._lose(flow, expired=True)
+        if now > self._ended_due:
+            self._ended_due = self._lose_older(self._ended, now, self.ENDED)
         if network in self._clients:
             self._expire(self._clients[network], now)
         turn = next(iter(self._clients), None)
@@ -234,22 +238,19 @@ class FlowTable(Generic[F]):
             del self._passed[flow.key]
 
     def _expire(self, client: _Client[F], now: float) -> None:
-        for flow in _older(client.flows, now - self._idle):
+        if now > client.due:
+            client.due = self._lose_older(client.flows, now, self._idle)
+
+    def _lose_older(self, flows: dict[FlowKey, F], now: float, kept: float) -> float:
+        """Lose those of the first few that had their last packet longer ago than they are ``kept``, in seconds; they
+        are in the order of it. When the next may have to go."""
+        for flow in list(islice(flows.values(), _AGED)):
+            if flow.seen >= now - kept:
+                return flow.seen + kept
             self._lose(flow, expired=True)
+        return 0.0 if flows else now + kept  # there may be more of them
 
 
 def _network(key: FlowKey) -> bytes:
     """Whose flow it is."""
     return key.src if len(key.src) == _IPV4 else key.src[:_NETWORK]
-
-
-def _older(flows: dict[FlowKey, F], than: float) -> list[F]:
-    """Those of the first few that had their last packet before; the flows are in the order of it."""
-    found: list[F] = []
-    if not flows:
-        return found
-    for flow in flows.values():
-        if flow.seen >= than or len(found) == _AGED:
-            break
-        found.append(flow)
-    return found
