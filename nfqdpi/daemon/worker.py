@@ -6,12 +6,14 @@ import gc
 import os
 import select
 import socket
+from collections import Counter
 from mmap import mmap
 from time import monotonic, sleep, time
 from types import FrameType
+from typing import Final
 
 from nfqdpi import assemble, plugins
-from nfqdpi.core.decision import Action, Decision
+from nfqdpi.core.decision import Action, Decision, Judgement
 from nfqdpi.core.known import KnownTable
 from nfqdpi.core.packet import TCP
 from nfqdpi.core.units import UnitTable
@@ -39,9 +41,11 @@ _GATHER = 0.02  # s that events are gathered before they are told
 _GARBAGE = (5000, 100, 10)
 
 _HEARTBEAT = Counters.index("heartbeat_ms")
-_PACKETS, _BYTES, _DROPPED, _RESETS = (Counters.index(name) for name in ("packets", "bytes", "dropped", "resets"))
-_VERDICTS = {verdict: Counters.index(name) for verdict, name in zip(Verdict, VERDICTS, strict=True)}
-_REASONS = {reason: Counters.index(f"reason_{reason}") for reason in Reason}
+_DROPPED: Final = Counters.index("dropped")
+_RESETS: Final = Counters.index("resets")
+_VERDICTS: Final = {verdict: Counters.index(name) for verdict, name in zip(Verdict, VERDICTS, strict=True)}
+_HOLD: Final = Action.HOLD
+_DROP: Final = Action.DROP
 
 
 class Worker:
@@ -63,7 +67,9 @@ class Worker:
         self._cells = counters.cells
         self._channel = channel
         self._counted: dict[str, int] = {}  # what of the queue's and engine's counts is on the page
-        self._latencies: list[float] = []  # of verdicts since the last beat, in seconds
+        self._latencies: list[float] = []  # of packets judged since the last beat, in seconds
+        self._bytes = 0  # of them
+        self._reasons: list[Reason] = []  # of verdicts since the last beat
         self._left_out: list[str] = []  # the plugins that the supervisor knows to be
         self._over = False
         self._beaten = 0.0  # when, in monotonic seconds
@@ -106,7 +112,8 @@ class Worker:
         consulting = self._consulting
         poll.register(consulting, select.POLLIN)
         while not self._over:
-            wait = _GATHER if self._queue.untold or self._telling.noted or len(consulting) else _TURN
+            waits = self._queue.untold or self._latencies or self._telling.noted or len(consulting)
+            wait = _GATHER if waits else _TURN
             self._turns.rest()
             ready = {descriptor for descriptor, _ in poll.poll(1000 * wait)}
             self._turns.go_on()
@@ -127,8 +134,7 @@ class Worker:
         self._cells[_HEARTBEAT] = round(now * 1000)
         self._policy.set_time(time(), self._makings.spent)
         self._queue.tell()
-        self._counters.add_latencies(self._latencies)
-        self._latencies.clear()
+        self._count()
         self._telling.flush()
         self._hear()
         if self._breaker.rested(now):
@@ -145,6 +151,17 @@ class Worker:
                             ("names_found", known.found), ("names_missed", known.missed)):
             self._counters[name] += count - self._counted.get(name, 0)
             self._counted[name] = count
+
+    def _count(self) -> None:
+        """Bring on the page what has been counted since the last beat: a cell takes longer than a packet's share."""
+        self._counters["packets"] += len(self._latencies)
+        self._counters["bytes"] += self._bytes
+        self._counters.add_latencies(self._latencies)
+        self._bytes = 0
+        self._latencies.clear()
+        for reason, count in Counter(self._reasons).items():
+            self._counters[f"reason_{reason}"] += count
+        self._reasons.clear()
 
     def _hear(self) -> None:
         """Take another policy, or note that this is the end."""
@@ -196,13 +213,12 @@ class Worker:
         self._judged(decision)
         self._queue.tell()  # what was decided of it before
         for judgement in decision.judgements:
-            self._telling.note(judgement, decision.verdict, Moment(time(), monotonic()))
+            self._note(judgement, decision.verdict, Moment(time(), monotonic()))
 
     def _judged(self, decision: Decision) -> None:
         """Before the verdict: count it, so that the event is missed should we not come to tell it."""
         for judgement in decision.judgements:
             self._cells[_VERDICTS[judgement.outcome.verdict]] += 1
-            self._cells[_REASONS[judgement.outcome.reason]] += 1
 
     def _answered(self, data: bytes, decision: Decision) -> None:
         """Right after the verdict: reset a blocked flow's far side, give the client the answer that we have."""
@@ -218,11 +234,14 @@ class Worker:
     def _told(self, length: int, decision: Decision, waited: float, answered: Moment) -> None:
         """When there is time: count the verdict, for which a packet of this length has ``waited`` seconds, and note
         what the supervisor is to be told."""
-        cells = self._cells
-        if decision.action is not Action.HOLD:  # it will be back
-            cells[_DROPPED] += decision.action is Action.DROP
-            cells[_PACKETS] += 1
-            cells[_BYTES] += length
+        if decision.action is not _HOLD:  # it will be back
+            if decision.action is _DROP:
+                self._cells[_DROPPED] += 1
+            self._bytes += length
             self._latencies.append(waited)
         for judgement in decision.judgements:
-            self._telling.note(judgement, decision.verdict, answered)
+            self._note(judgement, decision.verdict, answered)
+
+    def _note(self, judgement: Judgement, state: Verdict, answered: Moment) -> None:
+        self._reasons.append(judgement.outcome.reason)
+        self._telling.note(judgement, state, answered)
