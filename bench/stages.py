@@ -13,8 +13,6 @@ from statistics import median
 from time import thread_time_ns
 from typing import TypeVar
 
-import msgspec
-
 from bench.transcript import HTTP, TLS, Queued, engine, flow
 from nfqdpi import plugins
 from nfqdpi.core.classifier import NO_MATCH, Classifier
@@ -22,7 +20,7 @@ from nfqdpi.core.decision import Client, Judgement, Path
 from nfqdpi.core.packet import Segment, parse
 from nfqdpi.core.stream import StreamBuffer
 from nfqdpi.core.verdict import MarkField, Verdict
-from nfqdpi.daemon.events import event, row
+from nfqdpi.daemon.events import Wording
 from nfqdpi.kernel.clock import Moment
 
 _FLOWS = 300  # of a repetition
@@ -68,7 +66,8 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     readers = [one.bounded for one in every if isinstance(one, Classifier)]
     policy = judge.judge.policy
     policy.decide(names[0], clients[0])
-    field, encode, pack = MarkField(), msgspec.json.Encoder().encode, msgspec.msgpack.Encoder().encode
+    field = MarkField()
+    wording = Wording(field)
 
     def stream(own: Sequence[Segment]) -> None:
         buffer = StreamBuffer(own[0].seq, judge.limits.max_bytes, judge.limits.max_segments)
@@ -89,13 +88,9 @@ def measure(port: int, hello: str, *, strict: bool) -> Stages:
     stages["the engine's rest"] = max(0.0, whole - sum(stages.values()))
     stages["make the mark"] = _each(flows, lambda packets: [
         field.write(field.read(0x10), Verdict.ACCELERATE) for _ in packets])
-    stages["tell the event"] = _each(judgements[:_FLOWS], lambda told: _tell(told, encode, pack))
+    stages["tell the event"] = _each(judgements[:_FLOWS], lambda told: wording.told(
+        told, Verdict.ACCELERATE, Moment(0.0, told.since), line=True))
     return stages
-
-
-def _tell(told: Judgement, encode: Callable[[object], bytes], pack: Callable[[object], bytes]) -> None:
-    encode(event(told, 2, Moment(0.0, told.since)))
-    pack(row(told, Verdict.ACCELERATE))
 
 
 def _each(items: Sequence[_Item], work: Callable[[_Item], object], repetitions: int = _REPETITIONS) -> float:

@@ -11,12 +11,13 @@ from nfqdpi.config import Config
 from nfqdpi.core.classifier import Classification
 from nfqdpi.core.decision import Client, Judgement, Outcome
 from nfqdpi.core.packet import FlowKey
-from nfqdpi.core.verdict import Reason, Verdict
-from nfqdpi.daemon.events import row
+from nfqdpi.core.verdict import MarkField, Reason, Verdict
+from nfqdpi.daemon.events import Wording
 from nfqdpi.daemon.limits import counted
 from nfqdpi.daemon.live import Now, judged
 from nfqdpi.daemon.record import Decided, Record, Row
 from nfqdpi.kernel import passage
+from nfqdpi.kernel.clock import Moment
 from nfqdpi.policy.model import Policy, Rule
 from nfqdpi.policy.names import Pattern
 
@@ -40,7 +41,8 @@ def hear(record: Record, verdict: Verdict, names: tuple[str, ...], port: int, *,
     key = FlowKey(CLIENT.address, socket.inet_aton("198.51.100.2"), port, 443, 6)
     outcome = Outcome(verdict, Reason.RULE, "ads")
     judgement = Judgement(key, CLIENT, outcome, Classification("tls", names, asks=asks), 1, 0.0)
-    record.add(*msgspec.msgpack.decode(msgspec.msgpack.encode(row(judgement, verdict)), type=Row))
+    row, _ = Wording(MarkField()).told(judgement, verdict, Moment(0.0, 0.0), line=False)
+    record.add(*msgspec.msgpack.decode(row, type=Row))
     return passage.key(6, key.src, port, key.dst, 443)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 
-import msgspec
-
 from nfqdpi.config import Config
 from nfqdpi.core.decision import Judgement, Outcome
 from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.counters import Counters
-from nfqdpi.daemon.events import event, row
+from nfqdpi.daemon.events import Wording
 from nfqdpi.kernel.clock import Moment
 from nfqdpi.policy.model import Policy
 
@@ -25,13 +23,14 @@ class Telling:
 
     def __init__(self, config: Config, policy: Policy, counters: Counters, channel: socket.socket) -> None:
         self.noted = 0
-        self._rows, self._lines = bytearray(), bytearray()  # of them
+        self._rows: list[bytes] = []  # of them
+        self._lines: list[bytes] = []
+        self._size = 0  # bytes of both
         self._owed = b""  # the word that we decide by another policy, while the supervisor does not take it
-        self._field = config.field
+        self._wording = Wording(config.field)
         self._verdicts = config.events.verdicts
         self._cells = counters.cells
         self._channel = channel
-        self._packer, self._encoder = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
         self.govern(policy)
 
     def govern(self, policy: Policy) -> None:
@@ -40,12 +39,12 @@ class Telling:
 
     def note(self, judgement: Judgement, state: Verdict, answered: Moment) -> None:
         """Keep, until it is time to tell, what the record has of a verdict, and its line where one is wanted."""
-        self._packer.encode_into(row(judgement, state), self._rows, -1)
+        row, line = self._wording.told(judgement, state, answered, line=self._logged(judgement.outcome))
+        self._rows.append(row)
+        self._lines.append(line)
         self.noted += 1
-        if self._logged(judgement.outcome):
-            self._encoder.encode_into(event(judgement, self._field.value(state), answered), self._lines, -1)
-            self._lines += b"\n"
-        if len(self._rows) + len(self._lines) > _BATCH_BYTES:
+        self._size += len(row) + len(line)
+        if self._size > _BATCH_BYTES:
             self.flush()
 
     def owe(self, word: bytes) -> None:
@@ -57,11 +56,11 @@ class Telling:
         """Tell what there is to tell: the events before the policy that is newer than they."""
         if self.noted:
             # A verdict is never delayed for an event.
-            if not self.send(talk.decided(self.noted, self._rows, self._lines)):
+            if not self.send(talk.decided(self.noted, b"".join(self._rows), b"".join(self._lines))):
                 self._cells[_EVENTS_LOST] += self.noted
             self._rows.clear()
             self._lines.clear()
-            self.noted = 0
+            self.noted = self._size = 0
         if self._owed and self.send(self._owed):
             self._owed = b""
 

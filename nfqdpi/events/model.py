@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import lru_cache
 from time import time
 from typing import Annotated, Any, Literal
 
@@ -11,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nfqdpi.core.verdict import Reason
+from nfqdpi.events.stamp import Stamps
 
 # Not checked while reading, which costs the daemon time; what is written has this shape.
 Timestamp = Annotated[str, Meta(
@@ -137,23 +136,9 @@ class Notice(Struct, tag_field="event_type", tag="notice"):
 Line = Event | Notice
 
 
-def timestamp(moment: float) -> str:
-    """Seconds since 1970 in local time, as EVE writes it."""
-    second = int(moment)
-    date, zone = _second(second)
-    return f"{date}{int((moment - second) * 1e6):06}{zone}"
-
-
-@lru_cache(maxsize=2)
-def _second(second: int) -> tuple[str, str]:
-    """What the timestamps of a second have in common; strftime takes longer than all the rest of an event."""
-    moment = datetime.fromtimestamp(second).astimezone()
-    return moment.strftime("%Y-%m-%dT%H:%M:%S."), moment.strftime("%z")
-
-
 def notice(kind: str, message: str, count: int = 0) -> bytes:
     """A whole line."""
-    return msgspec.json.encode(Notice(timestamp(time()), NoticePart(kind, message, count))) + b"\n"
+    return msgspec.json.encode(Notice(Stamps().text(time()), NoticePart(kind, message, count))) + b"\n"
 
 
 def sentence(line: Line) -> str:

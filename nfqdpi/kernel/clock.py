@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from dataclasses import dataclass
 
 _TIMEX = 208  # bytes of struct timex on 64-bit machines; a 32-bit one's is shorter (linux/timex.h)
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
 
 
-class Moment(NamedTuple):
+@dataclass(slots=True, init=False)
+class Moment:
     """Seconds: of the ``wall`` clock since 1970, and of the ``steady`` one that nobody sets."""
 
     wall: float
     steady: float
+
+    def __init__(self, wall: float, steady: float) -> None:
+        self.wall, self.steady = wall, steady
 
 
 def synchronized() -> bool:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from operator import itemgetter
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nfqdpi.core.packet import FlowKey
 from nfqdpi.kernel import ctnetlink
@@ -15,7 +15,7 @@ from nfqdpi.kernel.netlink import NESTED, Message, attribute, nfgenmsg
 
 _REPLY, _ZONE = 2, 18  # CTA_TUPLE_REPLY, CTA_ZONE: linux/netfilter/nfnetlink_conntrack.h
 _PORT = Struct("!H")
-_KEY4, _KEY6 = Struct("!B4sH4sH").pack, Struct("!B16sH16sH").pack
+_BYTES: Final = [bytes((number,)) for number in range(256)]
 
 
 class Passage(NamedTuple):
@@ -33,8 +33,8 @@ class Passage(NamedTuple):
 
 def key(proto: int, client: bytes, sport: int, server: bytes, dport: int) -> bytes:
     """The key of a passage."""
-    pack = _KEY4 if len(client) == 4 else _KEY6
-    return pack(proto, client, sport, server, dport)
+    return b"%b%b%b%b%b%b%b" % (_BYTES[proto], client, _BYTES[sport >> 8], _BYTES[sport & 0xFF],
+                                server, _BYTES[dport >> 8], _BYTES[dport & 0xFF])
 
 
 def flow_key(key: bytes) -> FlowKey:
