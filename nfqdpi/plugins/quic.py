@@ -25,7 +25,7 @@ from typing import NamedTuple
 from nfqdpi.core.classifier import NEED_MORE, Classification, DatagramClassifier, Glimpse, Pending
 from nfqdpi.core.wire import Malformed, Reader
 from nfqdpi.plugins.quic_packet import Initial, Keys, Version, initial_keys, initials
-from nfqdpi.plugins.tls_hello import CLIENT_HELLO, client_hello
+from nfqdpi.plugins.tls_hello import CLIENT_HELLO, ClientHello
 
 # --- the protocol's constants (RFC 9000, 12.4 and 19: the frames that an Initial may have) ---
 _IDLE = re.compile(rb"[\0\x01]*")  # PADDING and PING
@@ -166,7 +166,11 @@ def _read_on(attempt: Attempt, pieces: list[Piece], names: list[str], attributes
         if attributes:
             raise Malformed("two ClientHellos in a datagram")
         attributes["quic"] = attempt.version.name
-        client_hello(stream[at + _MESSAGE_HEADER : end], names, attributes, "q")
+        hello = ClientHello(stream, at + _MESSAGE_HEADER, end, "q")
+        names += hello.names
+        attributes |= hello.attributes
+        if hello.flaw:
+            raise Malformed(hello.flaw)
         at = end
     return attempt._replace(pieces=joined, read=at)
 

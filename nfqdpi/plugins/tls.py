@@ -1,12 +1,12 @@
 """TLS: the ClientHello that a stream begins with, over any number of segments and records (RFC 8446).
 
-Frame first (``_handshake``: is the whole message here?), then parse strictly (``client_hello``).
+Frame first (``_handshake``: is the whole message here?), then parse strictly (``ClientHello``).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Final
 
 from nfqdpi.core.classifier import (
     NEED_MORE,
@@ -20,46 +20,56 @@ from nfqdpi.core.classifier import (
     Step,
 )
 from nfqdpi.core.wire import Malformed, u16
-from nfqdpi.plugins.tls_hello import CLIENT_HELLO, client_hello
+from nfqdpi.plugins.tls_hello import CLIENT_HELLO, ClientHello
 
 # --- the protocol's constants (RFC 8446, 4 and 5.1) ---
-_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
+_CHANGE_CIPHER_SPEC: Final = 20
+_ALERT: Final = 21
+_HANDSHAKE: Final = 22
+_APPLICATION_DATA: Final = 23
 _RECORD_TYPES = (_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA)
-_RECORD_HEADER, _MESSAGE_HEADER = 5, 4
-_MAX_RECORD = 1 << 14
-_SERVER_HELLO = 2
-_RANDOM = 32
+_RECORD_HEADER: Final = 5
+_MESSAGE_HEADER: Final = 4
+_BODY: Final = _RECORD_HEADER + _MESSAGE_HEADER
+_MAX_RECORD: Final = 1 << 14
+_SERVER_HELLO: Final = 2
+_RANDOM: Final = 32
 _HELLO_RETRY_RANDOM = bytes.fromhex(  # RFC 8446, 4.1.3: SHA-256 of "HelloRetryRequest"
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )
 
 # --- our limit ---
 # 2^24 is the message's own, and no server takes it: OpenSSL stops at 128 KiB, others before that.
-_MOST_BYTES = 1 << 17
+_MOST_BYTES: Final = 1 << 17
 
 
-class _Begun(NamedTuple):
+class _Begun:
     """A handshake message of which ``message`` came in whole records, up to ``start``."""
 
-    start: int
-    message: bytes
+    __slots__ = ("message", "start")
+
+    def __init__(self, start: int, message: bytes) -> None:
+        self.start, self.message = start, message
 
 
 class _Whole:
-    """A handshake message: its body, what stands ``behind`` it in its last record, and where that record ends."""
+    """A handshake message: its body, ``data[start:stop]``, how many bytes stand ``behind`` it in its last record, and
+    where that record ends."""
 
-    __slots__ = ("behind", "body", "end")
+    __slots__ = ("behind", "data", "end", "start", "stop")
 
-    def __init__(self, body: bytes, behind: bytes, end: int) -> None:
-        self.body, self.behind, self.end = body, behind, end
+    def __init__(self, data: bytes, start: int, stop: int, behind: int, end: int) -> None:
+        self.data, self.start, self.stop, self.behind, self.end = data, start, stop, behind, end
 
 
-_NOTHING = _Begun(0, b"")
+_NOTHING: Final = _Begun(0, b"")
 
 
 def _handshake(prefix: bytes, first: int, begun: _Begun, *, patient: bool) -> _Whole | _Begun | Pending:
     """Read a handshake message of type ``first`` on from what has begun; ``patient``: to the end of its last record.
     A message may span records, a record must not be empty (RFC 8446, 5.1)."""
+    if not begun.message and (end := _end_alone(prefix, begun.start, first)):
+        return _Whole(prefix, begun.start + _BODY, end, 0, end) if end <= len(prefix) else begun
     start, message = begun.start, bytearray(begun.message)
     wanted = _wanted(message)
     while len(message) < wanted:
@@ -81,7 +91,7 @@ def _handshake(prefix: bytes, first: int, begun: _Begun, *, patient: bool) -> _W
         if end > len(prefix) and (patient or len(message) < wanted):
             return _Begun(start, bytes(message[:before]))
         start = end
-    return _Whole(bytes(message[_MESSAGE_HEADER:wanted]), bytes(message[wanted:]), start)
+    return _Whole(bytes(message), _MESSAGE_HEADER, wanted, len(message) - wanted, start)
 
 
 def _wanted(message: bytearray) -> int:
@@ -93,18 +103,15 @@ def _wanted(message: bytearray) -> int:
     return wanted
 
 
-def _one_record(prefix: bytes, first: int) -> _Whole | None:
-    """As ``_handshake``, for a whole message that is alone in a whole record: nearly always so, and several times as
-    fast. None: look closer."""
-    body = _RECORD_HEADER + _MESSAGE_HEADER
-    if len(prefix) < body or prefix[0] != _HANDSHAKE or prefix[1] != 3 or prefix[_RECORD_HEADER] != first:
-        return None
-    length = u16(prefix, 3)
-    end = _RECORD_HEADER + length
-    message = prefix[6] << 16 | u16(prefix, 7)
-    if length > _MAX_RECORD or message + _MESSAGE_HEADER != length or end > len(prefix):
-        return None
-    return _Whole(prefix[body:end], b"", end)
+def _end_alone(prefix: bytes, start: int, first: int) -> int:
+    """Where the record at ``start`` ends, if a message of type ``first`` fills it, as nearly always; the rest of it may
+    still be missing. 0: look closer."""
+    if (len(prefix) < start + _BODY or prefix[start] != _HANDSHAKE or prefix[start + 1] != 3
+            or prefix[start + _RECORD_HEADER] != first):
+        return 0
+    length = u16(prefix, start + 3)
+    message = _MESSAGE_HEADER + (prefix[start + 6] << 16 | u16(prefix, start + 7))
+    return start + _RECORD_HEADER + length if message == length <= _MAX_RECORD else 0
 
 
 def _classify(prefix: bytes) -> Answer:
@@ -131,25 +138,19 @@ def _second_hello(prefix: bytes) -> Answer:
 
 
 def _hello(prefix: bytes, begun: _Begun = _NOTHING) -> Classification | Glimpse | Pending:
-    names: list[str] = []
-    attributes: dict[str, str] = {}
-    flaw = ""
     try:
-        whole = _one_record(prefix, CLIENT_HELLO) if begun is _NOTHING else None
-        framed = whole or _handshake(prefix, CLIENT_HELLO, begun, patient=True)  # a server reads whole records
-        if isinstance(framed, Pending):
-            return framed
-        if isinstance(framed, _Begun):
-            return Glimpse("tls", then=partial(_hello, begun=framed)) if framed.start else NEED_MORE
-        end = framed.end
-        client_hello(framed.body, names, attributes)
-        if framed.behind:
-            flaw = "bytes behind the ClientHello in its record"  # RFC 8446, 5.1
+        framed = _handshake(prefix, CLIENT_HELLO, begun, patient=True)  # a server reads whole records
     except Malformed as error:
-        flaw = str(error)
+        return Classification("tls", flaw=str(error), length=len(prefix))
+    if isinstance(framed, Pending):
+        return framed
+    if isinstance(framed, _Begun):
+        return Glimpse("tls", then=partial(_hello, begun=framed)) if framed.start else NEED_MORE
+    hello = ClientHello(framed.data, framed.start, framed.stop)
+    flaw = hello.flaw or ("bytes behind the ClientHello in its record" if framed.behind else "")  # RFC 8446, 5.1
     if flaw:
-        return Classification("tls", tuple(names), attributes, flaw, len(prefix))
-    return Classification("tls", tuple(names), attributes, veiled="ech" in attributes, length=end,
+        return Classification("tls", tuple(hello.names), hello.attributes, flaw, len(prefix))
+    return Classification("tls", tuple(hello.names), hello.attributes, veiled=hello.veiled, length=framed.end,
                           confirm=_server_hello, then=_second_hello)
 
 
@@ -165,9 +166,10 @@ def _server_hello(prefix: bytes) -> Reply | Pending:
         return NEED_MORE  # never: the flow stays with us, and the client gets what the server says
     if not isinstance(framed, _Whole):
         return NEED_MORE
-    if len(framed.body) < 2 + _RANDOM:
+    random = framed.start + 2
+    if framed.stop < random + _RANDOM:
         return NEED_MORE  # never, too
-    return Reply(accepted=framed.body[2 : 2 + _RANDOM] != _HELLO_RETRY_RANDOM, length=framed.end)
+    return Reply(accepted=framed.data[random : random + _RANDOM] != _HELLO_RETRY_RANDOM, length=framed.end)
 
 
 classifier = Classifier(name="tls", protocol="tls", version="1", needs=_MOST_BYTES, classify=_classify)

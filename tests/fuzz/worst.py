@@ -225,6 +225,8 @@ CASES: dict[str, Worst] = {
     "chunk: chunks": Worst(lambda size: b"1\r\nx\r\n" * (size // 6) + b"0\r\n\r\n", _walk(_chunk)),
     "tls: 1-byte records": Worst(_tiny_records, _once(_tls)),
     "tls: extensions": Worst(_extensions(extension(1000)), _once(_tls)),
+    "tls: different extensions": Worst(lambda size: record(hello_message(*(
+        extension(kind) for kind in range(min(size, 16_000) // 4, 0, -1)))), _once(_tls)),
     "tls: protocols": Worst(lambda size: record(hello_message(alpn(*[b"h2"] * (min(size, 16_000) // 3)))), _once(_tls)),
     "tls: names": Worst(lambda size: record(hello_message(server_name(*[b"abc"] * (min(size, 16_000) // 6)))),
                         _once(_tls)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pytest
@@ -74,6 +75,42 @@ def test_attributes() -> None:
     old = unit(record(hello_message(alpn(b"\xff,"), version=0x0301))).attributes
     assert (old["version"], old["alpn"], old["ja4"][:10]) == ("TLS 1.0", "\\xff,", "t11i0301fc"[:2] + "0i0301fc")
     assert unit(record(hello_message(version=0x0404))).attributes["version"] == "0x0404"
+
+
+@pytest.mark.parametrize("order", [[*range(11)][::-1], [*range(5, 11), *range(5)]])
+def test_a_client_is_known_however_it_shuffles(order: list[int]) -> None:
+    """The order of extensions, GREASE and the name vary from flow to flow, and change nothing of what is told of a
+    client; one more extension does."""
+    def told(order: list[int], grease: int, *more: bytes) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        offered = vector(1, struct.pack("!3H", grease, 0x0304, 0x0303))
+        extensions = [extension(grease), server_name(b"%x.example" % grease), alpn(b"h2"), extension(43, offered),
+                      *(extension(kind) for kind in (35, 62, 0x44CD, 0xCA34, 0xFF01, 0x1234, 0xFFFF))]
+        found = unit(record(hello_message(*(extensions[n] for n in order), *more)))
+        return found.names, found.attributes
+
+    names, attributes = told([*range(11)], GREASE)
+    assert (names, attributes["ja4"][:11]) == (("a0a.example",), "t13d0310h2_")
+    assert told(order, 0xFAFA) == (("fafa.example",), attributes)
+    assert told(order, 0xFAFA, extension(0x1235))[1]["ja4"].startswith("t13d0311h2_")
+
+
+def test_many_clients() -> None:
+    """More clients than are remembered: each has a fingerprint of its own, and the same when it comes again."""
+    hellos = [record(hello_message(server_name(b"a.example"), extension(100 + n))) for n in range(1200)]
+    def fingerprints() -> list[str]:
+        return [found.attributes["ja4"] for found in map(classify, hellos) if isinstance(found, Classification)]
+
+    first = fingerprints()
+    assert len(set(first)) == len(hellos)
+    assert fingerprints() == first
+
+
+def test_what_is_told_is_the_unit_s_own() -> None:
+    """Who adds to a unit's attributes does not add to those of its client's other flows."""
+    attributes = unit(hello("a.example")).attributes
+    assert isinstance(attributes, dict)
+    attributes["advice"] = "none"
+    assert "advice" not in unit(hello("a.example")).attributes
 
 
 def test_an_encrypted_hello_is_told() -> None:
