@@ -15,6 +15,8 @@ from statistics import median
 from time import monotonic, process_time
 from typing import NamedTuple
 
+import msgspec
+
 from nfqdpi.config import Config
 from nfqdpi.core.decision import Client
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
@@ -56,8 +58,9 @@ def main() -> None:
         for number, flow in enumerate(flows):
             client = socket.inet_pton(flow.family, flow.orig.src)
             key = passage.key(6, client, flow.orig.sport, socket.inet_pton(flow.family, flow.orig.dst), 443)
-            record.add(key, Decided((f"www.{number % _DOMAINS}.example",), "tls", Client(client), Verdict.ACCELERATE,
-                                    Reason.DEFAULT, None, Verdict.ACCELERATE))
+            record.add(msgspec.msgpack.encode([(key, Decided(
+                (f"www.{number % _DOMAINS}.example",), "tls", Client(client), Verdict.ACCELERATE, Reason.DEFAULT, None,
+                Verdict.ACCELERATE))]))
         for title, share in (("nothing blocked", 0), ("one in ten", _DOMAINS // 10), ("all", _DOMAINS)):
             rounds = [asyncio.run(_round(record, share)) for _ in range(asked.rounds)]
             for what, took in zip(("cut", "freed"), zip(*rounds, strict=True), strict=True):

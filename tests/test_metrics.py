@@ -32,8 +32,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
         pages[number] = counters.read()
     total = {name: sum(page[name] for page in pages.values()) for name in pages["0"]} | {"bypassed": 5}
     tallies = Tallies()
-    for rule in rules:
-        tallies.add(decided(rule=rule))
+    tallies.add("block", [decided(rule=rule) for rule in rules])
     volume = Volume(Record(), 1, lambda *_: None, lambda *_: None)
     for domain in ("x.example", "y.example"):
         volume.labels.add(domain, Counter(packets=2, bytes=700), 700)

@@ -12,18 +12,22 @@ from nfqdpi.daemon.tally import KINDS, Tallies, Tally
 from tests.events.samples import decided
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["accelerate", "block"])), max_size=300))
-def test_memory_is_bounded_and_nothing_is_lost(verdicts: list[tuple[int, str]]) -> None:
-    """Whatever keys come: at most twice as many as are kept, no count too high, and every verdict in one."""
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), max_size=5), st.sampled_from(["accelerate", "block"])),
+                max_size=300))
+def test_memory_is_bounded_and_nothing_is_lost(messages: list[tuple[list[int], str]]) -> None:
+    """Whatever keys come: at most four times as many as are kept and one message's, no count too high, and every
+    verdict in one."""
     tally, truth = Tally(kept=4), Counter[tuple[str, str]]()
-    for number, action in verdicts:
-        key = f"k{number}" if number < 25 else "often"
-        tally.add(key, action)
-        truth[key, action] += 1
-        assert len(tally) <= 8
-    told = sum(map(Counter, tally._counts.values()), Counter[str]()) + tally.others
-    assert told.total() == len(verdicts)
-    assert all(counts[action] <= truth[key, action] for key, counts in tally._counts.items() for action in counts)
+    for numbers, action in messages:
+        keys = [f"k{number}" if number < 50 else "often" for number in numbers]
+        tally.add_each(keys[1:], action)
+        for key in keys[:1]:
+            tally.add(key, action)
+        truth.update((key, action) for key in keys)
+        assert sum(map(len, tally._counts.values())) <= 4 * 4 + 4
+    told = Counter({action: counts.total() for action, counts in tally._counts.items()}) + tally.others
+    assert told.total() == truth.total()
+    assert all(count <= truth[key, action] for action, counts in tally._counts.items() for key, count in counts.items())
 
 
 def test_what_is_met_most_is_kept() -> None:
@@ -38,8 +42,8 @@ def test_what_is_met_most_is_kept() -> None:
 def test_a_verdict_counts_under_all_that_it_has() -> None:
     """Name, client, rule and protocol, a row each; one without a rule is no rule's."""
     tallies = Tallies()
-    tallies.add(decided("a.example"))
-    tallies.add(decided("b.example", Verdict.ACCELERATE, rule=None))
+    tallies.add("block", [decided("a.example")])
+    tallies.add("accelerate", [decided("b.example", Verdict.ACCELERATE, rule=None)])
     told = tallies.read()
     assert {kind: told[kind] for kind in KINDS} == {
         "name": [{"name": "a.example", "block": 1}, {"name": "b.example", "accelerate": 1}],

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from nfqdpi.config import Config
 from nfqdpi.core.decision import Policy
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
-from nfqdpi.daemon.record import Decided, Record
+from nfqdpi.daemon.record import Decided, Record, unpack
 from nfqdpi.kernel.conntrack import Conntrack, passages
 from nfqdpi.kernel.ctnetlink import mark_attributes
 from nfqdpi.kernel.netlink import Netlink
@@ -66,10 +66,11 @@ class LiveFlows:
         for the few that are not accelerated: those behind DNAT it does not find. Raises OSError."""
         marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
         judge = _Judge(policy, {})
-        known = list(self._record)  # before the kernel is asked: what is younger has a mark that was not looked at
+        known = self._record.flows()  # before the kernel is asked: what is younger has a mark that was not looked at
         undecided = {key: state async for state, flows in by_and_by(self._field, (Verdict.INSPECT, Verdict.CONFIRM))
                      for key, _, _ in flows}
-        for number, (key, decided) in enumerate(known, 1):
+        for number, (key, packed) in enumerate(known.items(), 1):
+            decided = unpack(packed)
             if decided.reason in _BY_POLICY and decided.before is Verdict.UNSEEN and decided.state not in _BLOCKED:
                 now = judge[decided]
                 if now.verdict in _BLOCKED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from time import monotonic, time
@@ -19,6 +20,7 @@ from nfqdpi import __version__, plugins
 from nfqdpi.build import compiled
 from nfqdpi.config import Config, ConfigError
 from nfqdpi.core.observer import Block
+from nfqdpi.core.verdict import Verdict
 from nfqdpi.daemon.advisers import Advisers
 from nfqdpi.daemon.control import Control
 from nfqdpi.daemon.domains import Domains
@@ -33,7 +35,7 @@ from nfqdpi.daemon.observers import Observers
 from nfqdpi.daemon.older import settle_older_flows
 from nfqdpi.daemon.plugin_files import PluginFiles
 from nfqdpi.daemon.pool import Pool
-from nfqdpi.daemon.record import Record, Row
+from nfqdpi.daemon.record import Decided, Record, Row
 from nfqdpi.daemon.rules import ruleset
 from nfqdpi.daemon.tally import Tallies
 from nfqdpi.daemon.volume import Volume
@@ -161,10 +163,13 @@ class Supervisor:
         """What a worker has decided: put on record, counted, and written."""
         found = self._decoder.decode(rows)
         self._observers.decided(len(found), rows)
-        for key, decided in found:
-            self._record.add(key, decided)
-            self._domains.add(decided.names[0] if decided.names else None, ACTION_OF[decided.verdict])
-            self._tallies.add(decided)
+        self._record.add(rows)
+        verdicts: defaultdict[Verdict, list[Decided]] = defaultdict(list)
+        for _, decided in found:
+            verdicts[decided.verdict].append(decided)
+        for verdict, flows in verdicts.items():
+            self._tallies.add(ACTION_OF[verdict], flows)
+            self._domains.add(ACTION_OF[verdict], [flow.names[0] for flow in flows if flow.names])
         if lines:
             self._events.write(lines)
 

@@ -44,10 +44,8 @@ def listening(path: Path, **commands: Callable[[], Any]) -> Iterator[None]:
 def test_domains_by_verdicts(tmp_path: Path) -> None:
     """The N that were met most, as a table or an object a line."""
     domains = Domains()
-    for name in ("a.example.com", "b.example.com", "c.example.com"):
-        domains.add(name, "accelerate")
-    for name in ("x.example.org", "y.example.org", "z.example.net"):
-        domains.add(name, "block")
+    domains.add("accelerate", ["a.example.com", "b.example.com", "c.example.com"])
+    domains.add("block", ["x.example.org", "y.example.org", "z.example.net"])
     config = tmp_path / "nfqdpi.toml"
     config.write_text(f'[control]\nsocket = "{tmp_path}/control.sock"\n')
     with listening(tmp_path / "control.sock", domains=domains.read):

@@ -29,8 +29,8 @@ def tallies() -> Tallies:
     for name, verdict, client, times in (
             ("ads.example", Verdict.BLOCK, "10.0.0.7", 5), ("www.example", Verdict.ACCELERATE, "10.0.0.8", 9),
             ("evil\x1b[2J.example", Verdict.BLOCK, "10.0.0.8", 1)):
-        for _ in range(times):
-            found.add(decided(name, verdict, client=client, rule="ads" if verdict.blocks else None))
+        found.add("block" if verdict.blocks else "accelerate",
+                  [decided(name, verdict, client=client, rule="ads" if verdict.blocks else None)] * times)
     return found
 
 
@@ -79,8 +79,7 @@ def test_no_daemon(tmp_path: Path) -> None:
 def test_keys_choose_and_sort() -> None:
     """Tables by number or Tab; rows by rate since the look before, by total, by blocked ones or by key."""
     before, found = tallies().read(), tallies()
-    for _ in range(3):
-        found.add(decided("ads.example"))
+    found.add("block", [decided("ads.example")] * 3)
     now = found.read() | {"time": before["time"] + 2}
     view = View()
     orders = {}
