@@ -33,7 +33,7 @@ def snapshot(*rules: str, latencies: tuple[float, ...] = ()) -> Snapshot:
     total = {name: sum(page[name] for page in pages.values()) for name in pages["0"]} | {"bypassed": 5}
     tallies = Tallies()
     tallies.add("block", [decided(rule=rule) for rule in rules])
-    volume = Volume(Record(), 1, lambda *_: None, lambda *_: None)
+    volume = Volume(Record(), 1, lambda *_: None, lambda *_: None, lambda: False)
     for domain in ("x.example", "y.example"):
         volume.labels.add(domain, Counter(packets=2, bytes=700), 700)
     workers = [{"queue": n, "pid": 7, "starts": 1, "silent_ms": 20, "owns_queue": n == 0} for n in (0, 1)]

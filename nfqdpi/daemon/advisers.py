@@ -33,7 +33,7 @@ class Advisers(Beside):
         self._hang = _HANG + max((one.slow.patience for one in self._advisers if one.slow is not None), default=0.0)
 
     @property
-    def _wanted(self) -> bool:
+    def wanted(self) -> bool:
         return bool(self._advisers)
 
     @property

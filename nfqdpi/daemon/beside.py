@@ -57,7 +57,7 @@ class Beside(ABC):
 
     @property
     @abstractmethod
-    def _wanted(self) -> bool:
+    def wanted(self) -> bool:
         """There is something for it to do."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Beside(ABC):
 
     def _fork(self) -> None:
         self._missing = ""
-        if self._stopping or self._pid or not self._wanted:
+        if self._stopping or self._pid or not self.wanted:
             return
         ours, theirs = talk.pair()
         pid = os.fork()

@@ -24,6 +24,7 @@ _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; beyond wmem_max
 _NUMBER = Struct("=Q")
 _ARRAY = Struct("!IBI")  # the rows' length; msgpack's "array 32", whose items follow one another
 _FILE = Struct("=i")  # a descriptor, as SCM_RIGHTS has it
+_room = memoryview(bytearray(LONGEST))  # for what is received: memory made for each message comes from the kernel
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -36,11 +37,16 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
+def received(channel: socket.socket) -> bytes:
+    """The next message; b"" at the channel's end. Raises OSError."""
+    return bytes(_room[: channel.recv_into(_room)])
+
+
 def heard(channel: socket.socket) -> bytes:
     """The supervisor's next message, none of which is empty; b"": there is none. At the channel's end the loop is told
     to wait for no more."""
     try:
-        message = channel.recv(LONGEST)
+        message = received(channel)
     except OSError:
         return b""
     if not message:

@@ -17,7 +17,7 @@ import msgspec
 
 from nfqdpi.core.observer import Ended, Observer, Remark, Seen, Watch
 from nfqdpi.daemon.breaker import words
-from nfqdpi.daemon.channel import LONGEST
+from nfqdpi.daemon.channel import received
 from nfqdpi.daemon.record import Decided, Row
 from nfqdpi.daemon.turns import limit_memory
 from nfqdpi.kernel.privileges import drop
@@ -62,7 +62,7 @@ class Observation:
         self._beat()
         while True:
             try:
-                message = self._channel.recv(LONGEST)
+                message = received(self._channel)
             except TimeoutError:
                 message = None
             if message == b"":

@@ -68,7 +68,7 @@ class Observers(Beside):
         self._here = Path(config.state.directory, "observers")
 
     @property
-    def _wanted(self) -> bool:
+    def wanted(self) -> bool:
         return bool(self._observers)
 
     def _work(self, channel: socket.socket) -> None:

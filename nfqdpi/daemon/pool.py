@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 from time import monotonic
 
@@ -21,6 +22,7 @@ from nfqdpi.core.units import UnitTable
 from nfqdpi.daemon import channel as talk
 from nfqdpi.daemon.channel import Kind, Parcel, PluginNews
 from nfqdpi.daemon.forked import become
+from nfqdpi.daemon.gathering import listen
 from nfqdpi.daemon.makings import Makings
 from nfqdpi.daemon.place import START, Place
 from nfqdpi.daemon.plugin_files import PluginFiles
@@ -30,6 +32,8 @@ from nfqdpi.kernel import queues
 _WATCH = 0.25  # s between two looks at all of them: one that hangs has a successor within 2 s
 _STOP = 2.0  # s that a worker may take to end when asked
 _LOOK = 0.002  # s between two looks at whether all decide by another policy
+_GATHER = 0.05  # s in which messages of a worker gather
+_AT_A_TIME = 16  # of them; some milliseconds
 
 
 class PoolError(Exception):
@@ -103,8 +107,11 @@ class Pool:
                 except OSError:  # it listens no more
                     place.kill()
         parcel.close()
-        while any(place.pid and place.policy < self._number for place in self.places):
+        while late := [place for place in self.places if place.pid and place.policy < self._number]:
             await asyncio.sleep(_LOOK)
+            for place in late:
+                if place.channel is not None:
+                    self._hear_some(place, place.channel)
 
     async def stop(self) -> None:
         """Ask every worker to judge what waits and go; kill those that do not."""
@@ -137,9 +144,13 @@ class Pool:
         theirs.close()
         place.born(pid, ours, self._number)
         loop = asyncio.get_running_loop()
-        loop.add_reader(ours, self._hear, place, ours)
+        listen(ours, partial(self._hear_some, place, ours), _GATHER)
         death = os.pidfd_open(pid)
         loop.add_reader(death, self._bury, place, pid, ours, death)
+
+    def _hear_some(self, place: Place, channel: socket.socket) -> bool:
+        """Messages of a worker. False: these were all."""
+        return all(self._hear(place, channel) for _ in range(_AT_A_TIME))
 
     def _hear(self, place: Place, channel: socket.socket) -> bool:
         """One message of a worker. False: there is none."""

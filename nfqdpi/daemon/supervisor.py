@@ -63,7 +63,8 @@ class Supervisor:
         self._tallies = Tallies()
         self._observers = Observers(self._tell, self._block)
         self._advisers = Advisers(self._pool.lines, self._tell)
-        self._volume = Volume(self._record, config.metrics.domains, self._tell, self._observers.ended)
+        self._volume = Volume(self._record, config.metrics.domains, self._tell, self._observers.ended,
+                              lambda: self._observers.wanted)
         self._governor = Governor(config, self._record, read=self._read, govern=self._govern, say=say)
         self._read_files = read
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,15 +108,16 @@ class Supervisor:
             await self._metrics.start()
             for trouble in self._metrics.troubles:
                 self._say(trouble)
+            guards = [self._guard.keep()] if self._guard else []
+            for task in (self._governor.follow(), self._volume.follow(), self._observers.keep(), self._advisers.keep(),
+                         stay_alive(self._well), *guards):
+                undo.push_async_callback(_ended, asyncio.create_task(task))
+            await asyncio.sleep(0)  # they begin: the kernel tells of a flow's end if somebody listens when it begins
             first, last = self._pool.places[0].number, self._pool.places[-1].number
             self._say(f"ready: version {__version__}, pid {os.getpid()}, {self._config.inspect.mode} mode, "
                       f"queue{'s' if last > first else ''} {first}{f'-{last}' if last > first else ''}")
             if self._config.fail.simulate:
                 self._say(f"simulating {self._config.fail.simulate}: no flow is judged by the policy")
-            guards = [self._guard.keep()] if self._guard else []
-            for task in (self._governor.follow(), self._volume.follow(), self._observers.keep(), self._advisers.keep(),
-                         stay_alive(self._well), *guards):
-                undo.push_async_callback(_ended, asyncio.create_task(task))
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")

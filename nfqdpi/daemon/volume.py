@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from time import monotonic, time
 from typing import Any, NamedTuple
 
 from nfqdpi.core.wire import Malformed
+from nfqdpi.daemon.gathering import listen
 from nfqdpi.daemon.live import lots
 from nfqdpi.daemon.record import Decided, Record
 from nfqdpi.daemon.tally import Tally
@@ -24,6 +26,8 @@ from nfqdpi.policy.suffixes import registrable
 _KEPT = {"name": 1024, "client": 1024, "domain": 4096}  # of each; twice as many for a while, some 2 MB in all
 KINDS = tuple(_KEPT)
 _LOOK = 10.0  # s between two looks at the flows that last
+_GLANCE = 1.0  # s between two looks at whether conntrack counts by now
+_GATHER = 0.1  # s in which ends gather
 _FRESH = 1.0  # s that a reader's figures may be old
 _SHARE = 20  # times as long as a look took is the pause behind it: looking takes 5 % of a CPU at most
 _AT_A_TIME = 64  # ends that are heard before others have their turn
@@ -52,11 +56,13 @@ class Labels:
         yield from self._counts.items()
         yield "other", self._others
 
-    def add(self, domain: str, counts: Counter[str], all_of_it: int) -> None:
+    def add(self, domain: str, counts: Mapping[str, int], all_of_it: int) -> None:
         """``all_of_it``: the domain's bytes so far; "" is of no domain."""
         if domain and domain not in self._counts and self._room(all_of_it):
             self._counts[domain] = Counter()
-        self._counts.get(domain, self._others).update(counts)
+        label = self._counts.get(domain, self._others)
+        for what, count in counts.items():
+            label[what] += count
 
     def _room(self, volume: int) -> bool:
         if len(self._counts) >= self._most:
@@ -69,16 +75,17 @@ class Labels:
 
 class Volume:
     """``labels``: how many domains Prometheus is told of; ``tell`` is given what befell us: kind, message and count;
-    ``ended`` each flow on record that has ended: what it was for, its packets and bytes."""
+    ``ended`` each flow on record that has ended, while that is ``awaited``: what it was for, its packets and bytes."""
 
     def __init__(self, record: Record, labels: int, tell: Callable[[str, str, int], None],
-                 ended: Callable[[Decided, int, int], None]) -> None:
+                 ended: Callable[[Decided, int, int], None], awaited: Callable[[], bool]) -> None:
         self.losses = 0  # times that the kernel had more ends to tell of than its buffer holds
         self.labels = Labels(labels)
         self.troubles: list[str] = []
         self._record = record
         self._tell = tell
         self._ended = ended
+        self._awaited = awaited
         self._tallies = {kind: Tally(kept, "bytes") for kind, kept in _KEPT.items()}
         self._seen: dict[bytes, _Seen] = {}
         self._missing: set[bytes] = set()  # that were not there at the last look, though no end was heard
@@ -92,17 +99,24 @@ class Volume:
         """Whether conntrack counts."""
         return sysctl.read("netfilter/nf_conntrack_acct") == "1"
 
+    @property
+    def _listening(self) -> bool:
+        """Whether ends tell anything: for one that nobody hears of the kernel makes no message."""
+        return self.counting or self._awaited()
+
     async def follow(self) -> None:
         """Count until cancelled."""
-        loop = asyncio.get_running_loop()
-        with Ends() as ends:
-            loop.add_reader(ends, self._hear, ends)
-            try:
-                while True:
-                    await asyncio.sleep(max(_LOOK, _SHARE * self._took))
-                    await self._look()
-            finally:
-                loop.remove_reader(ends)
+        while True:
+            while not self._listening:
+                await asyncio.sleep(_GLANCE)
+            with Ends() as ends:
+                listen(ends, partial(self._hear, ends), _GATHER)
+                try:
+                    while self._listening:
+                        await asyncio.sleep(max(_LOOK, _SHARE * self._took))
+                        await self._look()
+                finally:
+                    asyncio.get_running_loop().remove_reader(ends)
 
     async def read(self) -> dict[str, Any]:
         """For the control socket: rows of each kind, most bytes first; ``counting``: whether there is anything to
@@ -113,13 +127,13 @@ class Volume:
                 **{kind: [{kind: key, **counts} for key, counts in tally.most()]
                    for kind, tally in self._tallies.items()}}
 
-    def _hear(self, ends: Ends) -> None:
-        """Flows have ended."""
+    def _hear(self, ends: Ends) -> bool:
+        """Flows have ended. False: these were all."""
         for _ in range(_AT_A_TIME):
             try:
                 heard = ends.read()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -134,6 +148,7 @@ class Volume:
                 self._ended(decided, now.packets, now.volume)
                 if self._looking.locked():
                     self._over.add((found.key, now.id))
+        return True
 
     def _lose(self) -> None:
         self.losses += 1
@@ -177,7 +192,7 @@ class Volume:
             before = _Seen(now.id, 0, 0)
         if now.packets == before.packets:
             return now
-        moved = Counter(packets=now.packets - before.packets, bytes=now.volume - before.volume)
+        moved = {"packets": now.packets - before.packets, "bytes": now.volume - before.volume}
         name = next(iter(decided.names), "") if decided.protocol not in _MANY_NAMES else ""
         domain = registrable(name) if name else ""
         for kind, told in (("name", name), ("client", text(decided.client.address)), ("domain", domain)):

@@ -33,7 +33,9 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond rmem_max
 _CAP_ACK = 10  # linux/netlink.h: an error's answer does not repeat the message
 
 # --- ours ---
-_RECEIVE = 1 << 18  # bytes; the kernel fills at most 32 KiB a message of a dump (af_netlink.c: netlink_dump)
+# Bytes. Of a dump the kernel fills at most 32 KiB (af_netlink.c: netlink_dump), and all else is shorter; for 128 KiB or
+# more malloc would ask the kernel each time.
+_RECEIVE = 1 << 16
 _BATCH = 64  # changes in one datagram; their answers, were all of them errors, fit the socket's default buffer
 
 

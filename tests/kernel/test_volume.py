@@ -103,7 +103,7 @@ def test_ends_that_were_lost_are_owned_up_to(monkeypatch: pytest.MonkeyPatch) ->
     told: list[str] = []
 
     async def lose() -> Volume:
-        volume = Volume(Record(), 0, lambda kind, *_: told.append(kind), lambda *_: None)
+        volume = Volume(Record(), 0, lambda kind, *_: told.append(kind), lambda *_: None, lambda: True)
         task = asyncio.create_task(volume.follow())
         await asyncio.sleep(0)
         for sport in range(40000, 40040):
@@ -118,10 +118,26 @@ def test_ends_that_were_lost_are_owned_up_to(monkeypatch: pytest.MonkeyPatch) ->
     assert (volume.losses >= 1, told) == (True, ["volume_lost"])
 
 
+def listeners(lab: Lab) -> int:
+    """Sockets that hear of the ends of tracked flows (proc/net/netlink: protocol 12, and the bit of group 3)."""
+    lines = lab.gateway.run(["cat", "/proc/net/netlink"]).stdout.splitlines()[1:]
+    return sum(fields[1] == "12" and bool(int(fields[3], 16) & 4) for fields in map(str.split, lines))
+
+
 def test_without_accounting(lab: Lab, gateway: Gateway, web: WebServer) -> None:
-    """There is nothing to count, and it is said."""
+    """There is nothing to count, and it is said; nor is the kernel asked to tell of flows that end, until it counts."""
     lab.gateway.set(netfilter__nf_conntrack_acct=0)
     running = gateway(config(lab))
     download(lab, web, "http://allowed.example", 4)
     assert rows(lab, running, "--names") == []
     assert "nf_conntrack_acct" in ask(lab, running, "doctor", code=0)
+    assert listeners(lab) == 0
+    lab.gateway.set(netfilter__nf_conntrack_acct=1)
+    assert wait_until(lambda: listeners(lab) == 1, 5)
+    real = download(lab, web, "http://www.allowed.example", 4)
+    assert wait_until(lambda: "www.allowed.example" in (lab.state / "eve.json").read_text(), 5)
+    lab.gateway.run(["conntrack", "-F"])
+    assert wait_until(lambda: rows(lab, running, "--names") != [], 5)
+    ((name, counted),) = [(row["name"], row["bytes"]) for row in rows(lab, running, "--names")]
+    assert name == "www.allowed.example"
+    assert close(counted, real), (counted, real)
