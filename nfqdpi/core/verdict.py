@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -25,7 +25,7 @@ class Verdict(IntEnum):
 
 FINAL: Final = frozenset((Verdict.ACCELERATE, Verdict.BLOCK, Verdict.BLOCK_SILENT))  # no packet is queued any more
 
-_STATES = tuple(Verdict)  # by their value
+_STATES: Final = tuple(Verdict)  # by their value
 
 
 class Reason(StrEnum):
@@ -58,20 +58,18 @@ class MarkField:
     """
 
     mask: int = 0x0000000F
+    shift: int = field(init=False, repr=False, compare=False)  # the position of the field's lowest bit
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shift", (self.mask & -self.mask).bit_length() - 1)
         run = self.mask >> self.shift if self.mask > 0 else 0
         if not 0 < self.mask <= 0xFFFFFFFF or run & (run + 1) or run < max(Verdict):
             raise ValueError(f"mark mask {self.mask:#x} is not one run of at least 3 bits within 32")
 
-    @property
-    def shift(self) -> int:
-        """The position of the field's lowest bit."""
-        return (self.mask & -self.mask).bit_length() - 1
-
     def value(self, verdict: Verdict) -> int:
         """The verdict in place, all other bits 0."""
-        return int(verdict) << self.shift
+        value: int = verdict  # int() makes a number, which costs more than all the rest
+        return value << self.shift
 
     def read(self, mark: int) -> Verdict:
         """The state that a mark holds; a value that is none of ours reads as UNSEEN."""
