@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from struct import pack
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfqdpi.core.decision import Path
 from nfqdpi.daemon.counters import LATENCIES, LATENCY_BUCKETS, Counters
-from nfqdpi.kernel.netlink import attribute, message, nfgenmsg
-from nfqdpi.kernel.nfqueue import Packet, packet
 
 
 @given(st.lists(st.lists(st.floats(0, 20) | st.sampled_from([us / 1e6 for us in LATENCIES]))))
@@ -36,11 +32,3 @@ def test_a_worker_writes_what_the_supervisor_reads() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert counters["packets"] == counters.read()["packets"] == 7
-
-
-def test_when_the_kernel_got_a_packet() -> None:
-    """Where the message has a timestamp it is read, to the microsecond; where it has none, the kernel does not say."""
-    header, payload = attribute(1, pack("!IHBx", 7, 0x800, 2)), attribute(10, b"IP")
-    for stamp, arrived in ((attribute(4, pack("!QQ", 1_800_000_000, 250_000)), 1_800_000_000.25), (b"", 0.0)):
-        buffer = bytearray(message(0x300, 0, 0, nfgenmsg() + header + stamp + payload))
-        assert packet(bytes(buffer)) == Packet(7, 0, Path(), b"IP", arrived)

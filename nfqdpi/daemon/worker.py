@@ -33,9 +33,9 @@ from nfqdpi.kernel.queue import Queue, QueueError
 from nfqdpi.kernel.reset import Resetter
 from nfqdpi.kernel.slice import be_prompt
 
-_TURN = 0.5  # s: the longest from one heartbeat to the next
+_TURN: Final = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
-_GATHER = 0.02  # s that events are gathered before they are told
+_GATHER: Final = 0.02  # s that events are gathered before they are told
 # Python looks for cycles among new objects when there are so many more than there were, and among older ones after so
 # many times: a microsecond each, in which packets wait. A table makes none; full, it has a third of a million objects.
 _GARBAGE = (5000, 100, 10)
@@ -108,21 +108,21 @@ class Worker:
         poll = select.poll()
         if not self._deaf:
             poll.register(self._queue, select.POLLIN)
-        poll.register(self._channel, select.POLLIN)
-        consulting = self._consulting
-        poll.register(consulting, select.POLLIN)
+        consulting, channel, line = self._consulting, self._channel.fileno(), self._consulting.fileno()
+        poll.register(channel, select.POLLIN)
+        poll.register(line, select.POLLIN)
         while not self._over:
             waits = self._queue.untold or self._latencies or self._telling.noted or len(consulting)
             wait = _GATHER if waits else _TURN
             self._turns.rest()
-            ready = {descriptor for descriptor, _ in poll.poll(1000 * wait)}
+            ready = [descriptor for descriptor, _ in poll.poll(1000 * wait)]
             self._turns.go_on()
             if not self._deaf:
                 self._queue.serve()
             now = monotonic()
-            if len(consulting) or consulting.fileno() in ready:
+            if len(consulting) or line in ready:
                 consulting.turn(now)
-            if now - self._beaten > _GATHER or self._channel.fileno() in ready:
+            if now - self._beaten > _GATHER or channel in ready:
                 self._beat(now)
         consulting.close(monotonic())
         self._queue.close()

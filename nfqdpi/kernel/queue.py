@@ -12,20 +12,26 @@ import os
 import socket
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic, time
+from typing import Final
 
 import netfilterqueue
 
+from nfqdpi.core._native import mypyc_attr
 from nfqdpi.core.decision import Action, Decision
 from nfqdpi.core.engine import Engine
 from nfqdpi.core.verdict import MarkField
 from nfqdpi.kernel import nfqueue
 from nfqdpi.kernel.clock import Moment
-from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet
+from nfqdpi.kernel.inbox import Inbox
+from nfqdpi.kernel.nfqueue import DROP, REPEAT, Packet, Packets, Verdicts
 
 _SOCKET_BYTES = 16 << 20  # of receive buffer; packets of a usual size fill the queue first
-_TOGETHER = 16  # packets that are answered at once: the first waits for the last, a quarter of a millisecond
-_TURN = 256  # packets, some milliseconds; then whatever else the worker has to do
+_TOGETHER: Final = 16  # packets that are answered at once: the first waits for the last, a quarter of a millisecond
+_TURN: Final = 256  # packets, some milliseconds; then whatever else the worker has to do
+_MARK: Final = Action.MARK
+_HOLD: Final = Action.HOLD
 
 
 class QueueError(Exception):
@@ -40,6 +46,20 @@ Failed = Callable[[BaseException], None]
 
 def _unheard(*_: object) -> None:
     """Nobody wants to know."""
+
+
+@mypyc_attr(acyclic=True)
+@dataclass(slots=True, init=False)
+class _Answer:
+    """As whoever wants to know is told of it."""
+
+    length: int
+    decision: Decision
+    waited: float
+    answered: Moment
+
+    def __init__(self, length: int, decision: Decision, waited: float, answered: Moment) -> None:
+        self.length, self.decision, self.waited, self.answered = length, decision, waited, answered
 
 
 class Queue:
@@ -80,12 +100,14 @@ class Queue:
         self._socket = socket.socket(fileno=os.dup(self._binding.get_fd()))
         self._socket.setblocking(False)
         self._socket.send(nfqueue.configuration(number, pass_when_full=pass_when_full))
-        self._verdict = nfqueue.verdicts(number)
+        self._inbox = Inbox(self._socket.fileno(), _TOGETHER, nfqueue.LONGEST)
+        self._packets = Packets()
+        self._verdicts = Verdicts(number)
         self._held: dict[int, Packet] = {}  # by question
-        self._verdicts = bytearray()  # messages that are not sent yet
-        self._sending: list[tuple[Packet, Decision, float]] = []  # whose verdicts these are, and when they were read
-        self._untold: list[tuple[int, Decision, float, Moment]] = []  # what the kernel has its answers to
-        self._view = memoryview(bytearray(nfqueue.LONGEST))
+        self._now = 0.0  # when the packets at hand were read
+        self._messages: list[bytes] = []  # that are not sent yet
+        self._sending: list[tuple[Packet, Decision]] = []  # whose verdicts these are
+        self._untold: list[_Answer] = []  # what the kernel has
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -95,11 +117,14 @@ class Queue:
         """Judge what waits now, or the first of it; does not block. True where there may be more."""
         more = True
         for _ in range(_TURN // _TOGETHER):
-            packets = self._receive()
-            for packet in packets:
-                self._judge(packet)
-            self._send()
-            more = len(packets) == _TOGETHER
+            messages = self._receive()
+            if messages:
+                self._now = monotonic()  # for all of them: who waits for another's judgement has come none the later
+                for message in messages:
+                    if (packet := self._packets.read(message)) is not None:
+                        self._judge(packet)
+                self._send()
+            more = len(messages) == _TOGETHER
             if not more:
                 break
         if len(self._untold) >= _TOGETHER:
@@ -112,6 +137,7 @@ class Queue:
     def resume(self, question: int) -> None:
         """Judge the packet again that was held for a question, if there is one."""
         if (packet := self._held.pop(question, None)) is not None:
+            self._now = monotonic()
             self._judge(packet)
             self._send()
 
@@ -124,22 +150,15 @@ class Queue:
         self._socket.close()
         self._binding.unbind()
 
-    def _receive(self) -> list[Packet]:
-        """Packets that wait, as many as are answered together; fewer where no more wait."""
-        packets: list[Packet] = []
-        while len(packets) < _TOGETHER:
+    def _receive(self) -> list[bytes]:
+        """Messages that wait, as many as are answered together; fewer where no more wait."""
+        while True:
             try:
-                size = self._socket.recv_into(self._view)
-            except BlockingIOError:
-                break
+                return self._inbox.read()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self._overflow()  # the socket was full
-                continue
-            if (packet := nfqueue.packet(bytes(self._view[:size]))) is not None:
-                packets.append(packet)
-        return packets
 
     def _overflow(self) -> None:
         """What did not fit into the queue or the socket has passed where the queue fails open; else it was dropped, and
@@ -149,53 +168,51 @@ class Queue:
 
     def _judge(self, packet: Packet) -> None:
         self.packets += 1
-        data = packet.data
         pending = True
-        now = monotonic()
         try:
-            decision = self._engine.process(data, now, packet.path, self._field.read(packet.mark))
-            self._answer(packet, decision, now)
+            self._answer(packet, self._engine.process(packet.data, self._now, packet.path,
+                                                      self._field.read(packet.mark)))
             pending = False
         except BaseException as error:  # noqa: BLE001  the one place: a packet must not go without a verdict
             self._count(error)
             if pending:
-                self._answer(packet, self._engine.give_up(data, now), now)
+                self._answer(packet, self._engine.give_up(packet.data, self._now))
 
-    def _answer(self, packet: Packet, decision: Decision, now: float) -> None:
+    def _answer(self, packet: Packet, decision: Decision) -> None:
         if decision.judgements:
             self._judged(decision)
-        self._sending.append((packet, decision, now))
-        number, mark = packet.number, packet.mark
-        if decision.action is not Action.MARK:
-            if decision.action is Action.HOLD:  # the kernel keeps it, and takes verdicts in any order
-                self._held[decision.question] = packet
+        self._sending.append((packet, decision))
+        if decision.action is _MARK:
+            mark = self._field.write(packet.mark, decision.verdict)
+            if decision.onward is None:
+                # NF_REPEAT: the packet meets the chain again, whose first rule keeps the mark in conntrack. A plain
+                # accept would leave the chain before that rule.
+                self._messages.append(self._verdicts.verdict(REPEAT, packet.number, mark))
             else:
-                self._verdicts += self._verdict(DROP, number, mark)
-        elif decision.onward is not None:
-            mark = self._field.write(mark, decision.verdict)
-            self._verdicts += nfqueue.replacing(self.number, number, mark, decision.onward)
-            self._send()  # the next may be as long as this one
+                self._messages.append(self._verdicts.replacing(packet.number, mark, decision.onward))
+                self._send()  # the next may be as long as this one
+        elif decision.action is _HOLD:  # the kernel keeps it, and takes verdicts in any order
+            self._held[decision.question] = packet
         else:
-            # NF_REPEAT: the packet meets the chain again, whose first rule keeps the mark in conntrack. A plain
-            # accept would leave the chain before that rule.
-            self._verdicts += self._verdict(REPEAT, number, self._field.write(mark, decision.verdict))
+            self._messages.append(self._verdicts.verdict(DROP, packet.number, packet.mark))
 
     def _send(self) -> None:
         """Give the kernel its answers. In one message they cost a system call, and the packets go on one after the
         other, in which the kernel's code stays in the caches as ours did before."""
-        if self._verdicts:
-            self._socket.send(self._verdicts)
-            self._verdicts.clear()
+        if self._messages:
+            self._socket.send(b"".join(self._messages))
+            self._messages.clear()
         answered = Moment(time(), monotonic())
-        for packet, decision, read in self._sending:
+        for packet, decision in self._sending:
             if decision.back is not None or decision.verdict.blocks:
                 try:
                     self._answered(packet.data, decision)
                 except Exception as error:  # noqa: BLE001  as below
                     self._count(error)
-            # None waits longer than none, where the clock has been set back.
-            waited = max(0.0, answered.wall - packet.arrived) if packet.arrived else answered.steady - read
-            self._untold.append((len(packet.data), decision, waited, answered))
+            waited = answered.steady - self._now
+            if packet.arrived:  # None waits longer than none, where the clock has been set back.
+                waited = max(0.0, answered.wall - packet.arrived)
+            self._untold.append(_Answer(len(packet.data), decision, waited, answered))
         self._sending.clear()
 
     @property
@@ -207,9 +224,9 @@ class Queue:
         """Tell of all that was answered. No packet waits for it, and of several together all but the first find in the
         caches what it takes."""
         told, self._untold = self._untold, []
-        for length, decision, waited, answered in told:
+        for one in told:
             try:
-                self._told(length, decision, waited, answered)
+                self._told(one.length, one.decision, one.waited, one.answered)
             except Exception as error:  # noqa: BLE001  what cannot be told costs no other packet
                 self._count(error)
 

@@ -90,6 +90,29 @@ def test_only_a_queue_that_fails_open_lets_openings_by(namespace: Namespace, *, 
     queue.close()
 
 
+def test_a_socket_that_was_full(namespace: Namespace, receiver: socket.socket) -> None:
+    """What does not fit into it passes where the queue fails open, which is known then; what did fit is judged."""
+    namespace.run(["iptables", "-F", "INPUT"])
+    namespace.run(f"iptables -A OUTPUT -p udp -m mark --mark 0 -j NFQUEUE --queue-num {NUMBER}".split())
+    judge = engine(max_flows=16)
+    flow = Talk(judge, now=time.monotonic())
+    flow.opens()
+    for sport in range(16):
+        Talk(judge, sport=sport, now=flow.now).opens()
+    queue = Queue(NUMBER, judge, MarkField(), length=4096, pass_when_full=True)
+    with socket.socket(fileno=os.dup(queue.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    send(100)
+    passed = received(receiver)
+    assert 0 < passed < 100
+    assert not queue.serve()
+    assert passed + received(receiver) == 100
+    assert queue.packets == 100 - passed
+    flow.mark = Verdict.UNSEEN
+    assert flow.client(b"\xfe" * 99) == "accelerate midstream"
+    queue.close()
+
+
 def test_failing_open_can_be_taken_back(namespace: Namespace, receiver: socket.socket) -> None:
     """Off after on drops again: the mask names the flag, its value is the choice."""
     listener = Listener(namespace, number=NUMBER, length=1)
