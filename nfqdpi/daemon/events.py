@@ -46,6 +46,7 @@ class Wording:
     def __init__(self, field: MarkField) -> None:
         self._field = field
         self._stamps = Stamps()
+        self._interfaces = Memo(_interface_name, 256)
         self._servers = Memo(_server, 4096)
         self._kinds = Memo(self._kind, 4096)
         self._hellos = Memo(_hello, 256)
@@ -93,7 +94,7 @@ class Wording:
         client, protocol, proto, verdict, reason, rule, on, state, asks = of
         row = b"".join(map(_pack, (protocol, client, verdict, reason, rule, state, Verdict.UNSEEN, asks)))
         line = b',"proto":"%b","app_proto":%b,"in_iface":%b,"verdict":%b,"client":%b,"packets":' % (
-            b"TCP" if proto == TCP else b"UDP", _json(protocol), _json(_interface_name(client.interface)),
+            b"TCP" if proto == TCP else b"UDP", _json(protocol), _json(self._interfaces[client.interface]),
             _json(VerdictPart(ACTION_OF[verdict], reason, rule, on, self._field.value(state))),
             _json(model.Client(client.mac.hex(":") if any(client.mac) else "")))
         return row, f',"src_ip":"{_text(client.address)}","src_port":', line.decode()
