@@ -21,8 +21,8 @@ ALLOWED = {
                 "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",
                 "nfqdpi.plugins.tls_hello", "nfqdpi.plugins.tls_server_name",  # parts of plugins
                 "mypy_extensions"},  # types alone
-    "policy": {"nfqdpi.core.decision", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick", "idna", "marisa_trie",
-               "publicsuffixlist"},
+    "policy": {"nfqdpi.core.decision", "nfqdpi.core.memo", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick",
+               "idna", "marisa_trie", "publicsuffixlist"},
 }
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar
 
 from nfqdpi.core.decision import Client, Outcome
+from nfqdpi.core.memo import Memo
 from nfqdpi.core.verdict import Reason, Verdict
 from nfqdpi.policy.clients import ClientGroup
 from nfqdpi.policy.index import NameIndex
@@ -19,9 +19,6 @@ from nfqdpi.policy.names import Pattern, PatternIndex, canonical
 from nfqdpi.policy.schedule import Schedule
 
 _REMEMBERED = 4096  # clients whose rules are remembered, about 1 MB; and sets of lists, of which there are a handful
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +41,6 @@ class Rule:
     redirect: tuple[bytes, ...] = ()
     log: bool = True
     enabled: bool = True
-
-
-class _Memo(dict[K, V]):
-    """What a function says of a key, asked once as long as it is remembered."""
-
-    def __init__(self, ask: Callable[[K], V]) -> None:
-        self._ask = ask
-
-    def __missing__(self, key: K) -> V:
-        if len(self) >= _REMEMBERED:
-            del self[next(iter(self))]
-        value = self[key] = self._ask(key)
-        return value
 
 
 class Policy:
@@ -82,10 +66,10 @@ class Policy:
         self._active = self._timely & ~self._limited
         self._spent: frozenset[str] = frozenset()
         self._settled = (-inf, -inf)  # from when to when nothing changes by itself
-        self._rules_of = _Memo(self._for_client)
-        self._listing = _Memo(self._for_lists)
-        self._outcomes = _Memo(self._outcome)
-        self._speaking = _Memo(self._for_protocol)
+        self._rules_of = Memo(self._for_client, _REMEMBERED)
+        self._listing = Memo(self._for_lists, _REMEMBERED)
+        self._outcomes = Memo(self._outcome, _REMEMBERED)
+        self._speaking = Memo(self._for_protocol, _REMEMBERED)
 
     def decide(self, name: str | None, client: Client, protocol: str = "") -> Outcome:
         """What becomes of a name (as the wire had it; None: there was none) that a client asks for in a protocol."""
