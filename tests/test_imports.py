@@ -18,8 +18,9 @@ ALLOWED = {
                 "nfqdpi.core.wire", "cryptography", "msgspec", "nfqdpi.plugins.checked",
                 "nfqdpi.plugins.dns_answer", "nfqdpi.plugins.dns_message", "nfqdpi.plugins.dns_names",
                 "nfqdpi.plugins.http_answer", "nfqdpi.plugins.http_body", "nfqdpi.plugins.http_line",
-                "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4", "nfqdpi.plugins.quic_packet",
-                "nfqdpi.plugins.tls_hello", "nfqdpi.plugins.tls_server_name",  # parts of plugins
+                "nfqdpi.plugins.http_ordinary", "nfqdpi.plugins.http_websocket", "nfqdpi.plugins.ja4",
+                "nfqdpi.plugins.quic_packet", "nfqdpi.plugins.tls_hello",
+                "nfqdpi.plugins.tls_server_name",  # parts of plugins
                 "mypy_extensions"},  # types alone
     "policy": {"nfqdpi.core.decision", "nfqdpi.core.memo", "nfqdpi.core.verdict", "nfqdpi.policy", "ahocorasick",
                "idna", "marisa_trie", "publicsuffixlist"},

@@ -8,9 +8,8 @@ bytes and must answer NEED_MORE until its answer can no longer change.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -24,8 +23,8 @@ class Pending(Enum):
     NO_MATCH = "never: this is not my protocol"
 
 
-NEED_MORE = Pending.NEED_MORE
-NO_MATCH = Pending.NO_MATCH
+NEED_MORE: Final = Pending.NEED_MORE
+NO_MATCH: Final = Pending.NO_MATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Classification:
         return self.names[0] if self.names else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class Glimpse:
     """NEED_MORE, with what is there so far.
 
@@ -109,10 +108,16 @@ class Glimpse:
     """
 
     protocol: str
-    names: tuple[str, ...] = ()
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    then: Classify | None = None
-    ids: tuple[bytes, ...] = ()
+    names: tuple[str, ...]
+    attributes: Mapping[str, str]
+    then: Classify | None
+    ids: tuple[bytes, ...]
+
+    def __init__(  # compiled, as a Classification's
+        self, protocol: str, names: tuple[str, ...] = (), attributes: Mapping[str, str] = _NONE,
+        then: Classify | None = None, ids: tuple[bytes, ...] = (),
+    ) -> None:
+        self.protocol, self.names, self.attributes, self.then, self.ids = protocol, names, attributes, then, ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +160,30 @@ class Classifier:
     ports: tuple[int, ...] = ()
     elsewhere: bool = True
 
-    def bounded(self, prefix: bytes) -> Answer:
-        """The answer, which is final once ``needs`` bytes are there."""
-        return self._bound(self.classify, prefix)
+    @property
+    def bounded(self) -> Classify:
+        """What reads, and says no more than NO_MATCH once it has seen ``needs`` bytes in vain."""
+        return _Bounded(self.classify, self.needs)
 
-    def _bound(self, read: Classify, prefix: bytes) -> Answer:
-        answer = read(prefix)
+
+class _Bounded:
+    """A reader whose answer is final once ``needs`` bytes are there."""
+
+    __slots__ = ("_needs", "_read")
+
+    def __init__(self, read: Classify, needs: int) -> None:
+        self._read = read
+        self._needs = needs
+
+    def __call__(self, prefix: bytes) -> Answer:
+        answer = self._read(prefix)
         if answer is not NEED_MORE and not isinstance(answer, Glimpse):
             return answer
-        if len(prefix) >= self.needs:
+        if len(prefix) >= self._needs:
             return NO_MATCH
         if isinstance(answer, Glimpse) and answer.then is not None:
-            return replace(answer, then=partial(self._bound, answer.then))
+            then = _Bounded(answer.then, self._needs)
+            return Glimpse(answer.protocol, answer.names, answer.attributes, then, answer.ids)
         return answer
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Final
 
 from nfqdpi.core.classifier import (
     NEED_MORE,
@@ -22,6 +23,7 @@ from nfqdpi.core.classifier import (
 from nfqdpi.plugins.http_answer import HEAD_END, fields_of, tunnelled, upgraded, upgraded_head
 from nfqdpi.plugins.http_body import NextRequest, Unread, framing
 from nfqdpi.plugins.http_line import BETWEEN, LONGEST_LINE, METHOD, MOST_BLANKS, VERSIONED, blanks, flawed, method_at
+from nfqdpi.plugins.http_ordinary import LONGEST_NAME, ordinary
 from nfqdpi.plugins.http_websocket import RequestOrFrame
 
 # Every pattern, in the parts as well, reads its text once: none has two neighbours that could share what they match.
@@ -31,37 +33,16 @@ _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
 _TARGET = re.compile(rb"/|\*(?:\s|$)|[A-Za-z][A-Za-z0-9+.-]*://")  # what only a request line has (RFC 9112, 3.2)
 _IN_AUTHORITY = re.compile(rb"[0-9A-Za-z\[\]:_.~!$&'()*+,;=%@-]+")  # (RFC 3986, 3.2)
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|)(?::\d*)?")
-# What browsers and programs send: nothing of it names another host, or changes what follows. No field is like another.
-_FIELDS = rb"(?:(?!(?i:host|upgrade|content-length|transfer-encoding):)[0-9A-Za-z!#$%&'*+.^_`|~-]+:.*\r\n)*"
-_ORDINARY = re.compile(
-    rb"(?!CONNECT )([A-Z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n" + _FIELDS
-    + rb"(?i:host):[ \t]*([0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*)(?::[0-9]*)?[ \t]*\r\n" + _FIELDS + rb"\r\n")
 _LIKE_HTTP = re.compile(rb"(?:RTSP|ICE)/\d\.\d")  # protocols made after HTTP that Node.js's reader takes as well
 _OTHER = re.compile(rb"[A-Z]+/\d\.\d")  # those that no server of HTTP takes: SIP/2.0
 _NAMING = re.compile(rb"h2|http|tls")  # protocols that name hosts of their own, so that ours would not be the last word
 
-_LONGEST_NAME = 253  # bytes of a Host that are looked at (RFC 1035, 2.3.4, as text)
 _MOST_BYTES = 1 << 24  # heads have no limit of their own: [inspect] max_bytes is theirs
 
 
 def _classify(prefix: bytes) -> Answer:
     """A request's head, from its first byte (or from the empty lines that may come first)."""
-    return _ordinary(prefix) or _any(prefix)
-
-
-def _ordinary(prefix: bytes) -> Classification | None:
-    """A whole head of the usual kind, read as ``_any`` would, in a tenth of the time. None: it is of another kind."""
-    head = _ORDINARY.match(prefix)
-    if head is None:
-        return None
-    method, url, host = head.groups()
-    if len(host) > _LONGEST_NAME:
-        return None
-    end = head.end()
-    if prefix.count(b"\r", 0, end) != prefix.count(b"\n", 0, end) or prefix.find(b"\0", 0, end) >= 0:
-        return None  # flawed
-    return Classification("http", (host.decode().lower(),), {"method": method.decode(), "url": url.decode()},
-                          length=end, then=_next_request)
+    return ordinary(prefix, _next_request) or _any(prefix)
 
 
 def _any(prefix: bytes) -> Answer:
@@ -73,7 +54,7 @@ def _any(prefix: bytes) -> Answer:
         return NEED_MORE
     method = method_at(prefix, start)
     if method is None:
-        return _doubtful(prefix, start=start, seen=start)
+        return _doubtful(prefix, start)
     line_end = prefix.find(b"\n", method.end())
     if line_end < 0:
         return NEED_MORE
@@ -83,18 +64,19 @@ def _any(prefix: bytes) -> Answer:
     return _versioned(prefix, words, line_end)
 
 
-def _doubtful(prefix: bytes, *, start: int, seen: int) -> Answer:
+def _doubtful(prefix: bytes, start: int) -> Answer:
     """A first line that begins with no method: another protocol's, most likely. But Python's own server takes whatever
-    stands there for one, and servers that are built on it ask no more than that; so the line's end tells. Before
-    ``seen`` there is none."""
-    line_end = prefix.find(b"\n", seen, start + LONGEST_LINE)
+    stands there for one, and servers that are built on it ask no more than that; so the line's end tells."""
+    text = prefix.decode("latin-1")
+    line_end = text.find("\n", start, start + LONGEST_LINE)
     if line_end < 0:
-        doubt = Glimpse("", then=partial(_doubtful, start=start, seen=len(prefix)))
+        doubt = Glimpse("", then=partial(_doubtful, start=start) if start else None)
         return doubt if len(prefix) < start + LONGEST_LINE else NO_MATCH
+    slash = text.find("/", start + 1, line_end)
+    if slash < 0 or (text.find("P/", slash - 1, line_end) < 0 and text.find("p/", slash - 1, line_end) < 0):
+        return NO_MATCH  # as nearly always
     line = prefix[start:line_end]
-    if b"http/" not in line.lower() or VERSIONED.search(line) is None:  # most lines are done with at the first
-        return NO_MATCH
-    return _versioned(prefix, line.split(), line_end)
+    return NO_MATCH if VERSIONED.search(line) is None else _versioned(prefix, line.split(), line_end)
 
 
 def _versioned(prefix: bytes, words: list[bytes], line_end: int) -> Answer:
@@ -200,7 +182,7 @@ def _offers(fields: dict[bytes, list[bytes]]) -> bytes:
 
 def _is_host(host: bytes) -> bool:
     match = _HOST.fullmatch(host)
-    return match is not None and len(match[1].removesuffix(b".")) <= _LONGEST_NAME
+    return match is not None and len(match[1].removesuffix(b".")) <= LONGEST_NAME
 
 
 def _name(host: bytes) -> str:
@@ -211,12 +193,12 @@ def _name(host: bytes) -> str:
         front, colon, port = host.rpartition(b":")
         if colon and b":" not in front and port.isdigit():
             host = front
-    return _printable(host[:_LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
+    return _printable(host[:LONGEST_NAME].strip(b"[]")).lower().removesuffix(".")
 
 
 def _printable(text: bytes) -> str:
     return text.decode("ascii", "backslashreplace")
 
 
-_next_request = NextRequest(_classify)
+_next_request: Final = NextRequest(_any)
 classifier = Classifier(name="http", protocol="http", version="1", needs=_MOST_BYTES, classify=_classify)

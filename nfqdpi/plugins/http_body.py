@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nfqdpi.core.classifier import NEED_MORE, NO_MATCH, Answer, Classify, Step
 from nfqdpi.plugins.http_answer import FRAMING, number
 from nfqdpi.plugins.http_line import BETWEEN, LONGEST_LINE, METHOD, PART, VERSIONED, blanks, flawed, no_method
+from nfqdpi.plugins.http_ordinary import ordinary
 
 _BODIES = frozenset((b"POST", b"PUT", b"PATCH"))  # methods whose body every server reads
 _FIELD_NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+:")  # a token and nothing else (RFC 9112, 5.1)
@@ -25,6 +26,8 @@ class NextRequest:
     first: Classify
 
     def __call__(self, prefix: bytes) -> Answer:
+        if (found := ordinary(prefix, self)) is not None:
+            return found
         answer = self.first(prefix) if no_method(prefix) < 0 else NO_MATCH
         return answer if answer is not NO_MATCH else flawed(prefix, "no request where one should begin")
 
