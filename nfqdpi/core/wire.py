@@ -37,9 +37,9 @@ class Reader:
         return self._pos
 
     def take(self, length: int) -> bytes:
-        """The next ``length`` bytes."""
+        """The next ``length`` bytes. Below zero, as a difference of lengths off the wire may be, it raises Malformed."""
         start, self._pos = self._pos, self._pos + length
-        if self._pos > self._end:
+        if not start <= self._pos <= self._end:
             raise Malformed(f"{length} bytes wanted, {self._end - start} left")
         return self._data[start : self._pos]
 

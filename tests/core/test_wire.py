@@ -36,6 +36,15 @@ def test_past_the_end_is_malformed() -> None:
         Reader(b"\x03ab").vector(1)
 
 
+@pytest.mark.parametrize("read", [0, 2])
+def test_less_than_nothing_is_malformed(read: int) -> None:
+    """A length off the wire, less a header that it does not even cover, leads neither back nor to an error of ours."""
+    reader = Reader(b"abc")
+    reader.take(read)
+    with pytest.raises(Malformed, match=f"-1 bytes wanted, {3 - read} left"):
+        reader.take(-1)
+
+
 @given(st.binary(max_size=40), st.lists(st.integers(0, 3), max_size=12))
 def test_vectors_partition_the_buffer(data: bytes, sizes: list[int]) -> None:
     """Whatever the bytes, what was read is the front of the buffer: nothing twice, nothing skipped."""
