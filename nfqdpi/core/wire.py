@@ -37,7 +37,7 @@ class Reader:
         return self._pos
 
     def take(self, length: int) -> bytes:
-        """The next ``length`` bytes. Below zero, as a difference of lengths off the wire may be, it raises Malformed."""
+        """The next ``length`` bytes; Malformed below zero, as a difference of lengths off the wire may be."""
         start, self._pos = self._pos, self._pos + length
         if not start <= self._pos <= self._end:
             raise Malformed(f"{length} bytes wanted, {self._end - start} left")
