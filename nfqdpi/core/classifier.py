@@ -27,7 +27,7 @@ NEED_MORE: Final = Pending.NEED_MORE
 NO_MATCH: Final = Pending.NO_MATCH
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class Reply:
     """What a server's first bytes say of the client's unit.
 
@@ -38,7 +38,10 @@ class Reply:
 
     accepted: bool
     length: int
-    skip: int | None = 0
+    skip: int | None
+
+    def __init__(self, accepted: bool, length: int, skip: int | None = 0) -> None:  # compiled, as a Classification's
+        self.accepted, self.length, self.skip = accepted, length, skip
 
 
 Confirm = Callable[[bytes], Reply | Pending]
