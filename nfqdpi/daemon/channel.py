@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-LONGEST = 1 << 18  # bytes of one message; more than a worker puts into one
+LONGEST = 1 << 19  # bytes of one message; more than a worker puts into one, whatever a plugin says of a unit
 _WAITING = 8 << 20  # bytes, some seconds of a busy worker's events: the supervisor has other things to do
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; beyond wmem_max
 _NUMBER = Struct("=Q")

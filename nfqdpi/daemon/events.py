@@ -102,18 +102,18 @@ class Wording:
     def _part(self, protocol: str, name: str, attributes: dict[str, str]) -> bytes:
         """The part of an event that is the protocol's own, as it goes on behind others."""
         if protocol == "http":
-            method, url = attributes.get("method", "")[:_LONGEST_TEXT], attributes.get("url", "")[:_LONGEST_TEXT]
+            method, url = _said(attributes, "method"), _said(attributes, "url")
             if name and method and url:
                 return b',"http":{"hostname":%b,"http_method":%b,"url":%b}' % (_json(name), _json(method), _json(url))
             return b',"http":' + _json(Http(name, method, url))
         if protocol in {"tls", "quic"}:
             alone, before, behind = self._hellos[
-                protocol, attributes.get("version" if protocol == "tls" else "quic", ""), attributes.get("alpn", ""),
-                attributes.get("ja4", ""), attributes.get("ech", "")]
+                protocol, _said(attributes, "version" if protocol == "tls" else "quic"), _said(attributes, "alpn"),
+                _said(attributes, "ja4"), _said(attributes, "ech")]
             return b"%b%b%b" % (before, _json(name), behind) if name else alone
         if protocol == "dns":
-            part = Dns(attributes.get("type", ""), name, attributes.get("rrtype", ""), attributes.get("rcode", ""))
-            return b',"dns":' + _json(part)
+            return b',"dns":' + _json(Dns(_said(attributes, "type"), name, _said(attributes, "rrtype"),
+                                          _said(attributes, "rcode")))
         if name or attributes:
             return b',"app":' + _json(App(name, {
                 key[:_LONGEST_TEXT]: value[:_LONGEST_TEXT]
@@ -121,10 +121,15 @@ class Wording:
         return b""
 
 
+def _said(attributes: dict[str, str], key: str) -> str:
+    """As much of an attribute as is told; "" without one."""
+    return attributes.get(key, "")[:_LONGEST_TEXT]
+
+
 def _hello(of: tuple[str, str, str, str, str]) -> tuple[bytes, bytes, bytes]:
     """The part of a protocol whose hello has these: without a name; and what is in front of one, and behind."""
     protocol, *texts = of
-    part = (Tls if protocol == "tls" else Quic)("", *[text[:_LONGEST_TEXT] for text in texts])
+    part = (Tls if protocol == "tls" else Quic)("", *texts)
     before, alone = f',"{protocol}":'.encode(), _json(part)
     return before + alone, before + b'{"sni":', b"," * (len(alone) > 2) + alone[1:]
 
@@ -133,8 +138,8 @@ def _notes(others: tuple[str, ...], joined: str, attributes: dict[str, str]) -> 
     """What else an event may have to say, in the order of its fields."""
     said = b',"dns_name":' + _json(joined) if joined else b""
     for note in ("advice", "sni_mismatch"):
-        if text := attributes.get(note, ""):
-            said += b',"%b":%b' % (note.encode(), _json(text[:_LONGEST_TEXT]))
+        if text := _said(attributes, note):
+            said += b',"%b":%b' % (note.encode(), _json(text))
     return said + b',"other_names":' + _json(others) if others else said
 
 

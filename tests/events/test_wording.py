@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from nfqdpi.core.decision import Client, Judgement, Outcome
 from nfqdpi.core.packet import TCP, UDP, FlowKey
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon import channel
+from nfqdpi.daemon import telling as telling_module
 from nfqdpi.daemon.counters import Counters
 from nfqdpi.daemon.events import ACTION_OF, Wording
 from nfqdpi.daemon.record import Decided, Row
@@ -127,6 +129,37 @@ def test_all_events_of_a_flow_have_its_id() -> None:
         _, line = WORDING.told(judgement, Verdict.INSPECT, Moment(0.0, 9.0), line=True)
         ids.append(msgspec.json.decode(line, type=Event).flow_id)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_longest_event_fits_into_a_message() -> None:
+    """All that a classifier says is cut, whatever its protocol; and where it takes six bytes a character in JSON, no
+    line is cut off."""
+    long = "\0" * 2000
+    attributes = {f"{number}{long}": long for number in range(13)} | dict.fromkeys(
+        ("type", "rrtype", "rcode", "version", "alpn", "ja4", "ech", "quic", "method", "url"), long) | dict.fromkeys(
+        ("dns", "advice", "sni_mismatch"), "\0" * 2001)
+    ours, theirs = channel.pair()
+    with ours, theirs:
+        telling = Telling(Config(), Policy(), Counters(), theirs)
+        for protocol in ("x", "dns", "http", "quic", "tls"):
+            found = Classification(protocol, tuple(f"{number}{long}" for number in range(20)), attributes)
+            judgement = Judgement(KEY, Client(KEY.src), Outcome(Verdict.BLOCK, Reason.RULE), found, 1, 0.0)
+            short = Judgement(KEY, Client(KEY.src), Outcome(Verdict.BLOCK, Reason.RULE), None, 1, 0.0)
+            while telling._size + 500 < telling_module._BATCH_BYTES:
+                telling.note(short, Verdict.BLOCK, Moment(1.0, 1.0))
+            telling.note(judgement, Verdict.BLOCK, Moment(1.0, 1.0))
+            count, _, lines = channel.decided_of(channel.received(ours)[1:])
+            assert lines.count(b"\n") == count > 1
+            told: dict[str, Any] = msgspec.json.decode(lines.splitlines()[-1])
+            assert all(len(text) <= 1024 for text in texts_of(told))
+
+
+def texts_of(told: Any) -> Iterator[str]:
+    if isinstance(told, str):
+        yield told
+    elif isinstance(told, dict | list | tuple):
+        for one in (*told, *told.values()) if isinstance(told, dict) else told:
+            yield from texts_of(one)
 
 
 def test_what_is_no_text_costs_no_other_event() -> None:
