@@ -67,6 +67,18 @@ def test_the_oldest_goes_first() -> None:
     assert record.get(second) is None
 
 
+def test_long_names_take_no_more_memory() -> None:
+    """However much a client has its flows be for; a flow that is decided again and again takes no more than once."""
+    record = Record(most_bytes=40_000)
+    for port in range(100):
+        hear(record, BLOCK, tuple(f"{number}" * 500 for number in range(10)), port)
+        assert sum(map(len, record.flows().values())) < 50_000
+    last = hear(record, BLOCK, ("a.example",), 100)
+    for _ in range(1000):
+        hear(record, BLOCK, ("b.example",), 101)
+    assert record.get(last) is not None
+
+
 def test_a_question_is_no_flow() -> None:
     """What a flow of DNS asks for today says nothing of the flow: there is nothing to cut, and no room to take."""
     first, record = told(ACCELERATE)

@@ -14,6 +14,7 @@ from nfqdpi.kernel import passage
 from nfqdpi.kernel.ctnetlink import text
 
 MOST = 1 << 17  # flows; some 25 MB when full
+_MOST_BYTES = 64 << 20  # of what they were for: requests that are no honest ones have up to 17 KB of names
 _ROWS = 1000  # of a piece: some milliseconds
 _YES = 0xC3  # msgpack's true, the last byte of a Decided that asks
 
@@ -47,27 +48,31 @@ unpack = msgspec.msgpack.Decoder(Decided).decode
 
 
 class Record:
-    """At most ``most`` flows, and one message's more, by their passage's key; of a full record the half that was
-    decided longer ago goes. (One flow at a time, a dictionary would be made anew over and over, beside the one before.)
+    """At most ``most`` flows that take ``most_bytes``, and one message's more, by their passage's key; of a full record
+    the half that was decided longer ago goes. (One flow at a time, a dictionary would be made anew over and over,
+    beside the one before.)
 
     What a flow was for stays packed by msgpack, as it came, until somebody asks: few are asked for, and so it takes a
     third of the memory, none of which garbage collection looks at.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, most_bytes: int = _MOST_BYTES) -> None:
         self._half = most // 2
+        self._half_bytes = most_bytes // 2
+        self._bytes = 0  # that the newer half takes
         self._older: dict[bytes, bytes] = {}
         self._newer: dict[bytes, bytes] = {}
 
     def add(self, rows: bytes) -> None:
         """Note flows, which may be on record already, as the ones decided last; of one that asks, nothing. ``rows``: an
         array of Row, by msgpack."""
-        if len(self._newer) >= self._half:
-            self._older, self._newer = self._newer, {}
+        if len(self._newer) >= self._half or self._bytes >= self._half_bytes:
+            self._older, self._newer, self._bytes = self._newer, {}, 0
         flows = self._newer
         for key, raw in _packed(rows):
             packed = bytes(raw)  # of its own: the raw one keeps the whole message
             if packed[-1] != _YES:
+                self._bytes += len(packed) - len(flows.get(key, b""))
                 flows[key] = packed
 
     def flows(self) -> dict[bytes, bytes]:
