@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nfqdpi.config import Config
 from nfqdpi.core.decision import Policy
+from nfqdpi.core.memo import Memo
 from nfqdpi.core.verdict import MarkField, Reason, Verdict
 from nfqdpi.daemon.record import Decided, Record, unpack
 from nfqdpi.kernel.conntrack import Conntrack, passages
@@ -24,6 +25,7 @@ from nfqdpi.kernel.passage import Passage, named
 RUNNING = (Verdict.ACCELERATE, Verdict.INSPECT, Verdict.CONFIRM)
 _BLOCKED = frozenset((Verdict.BLOCK, Verdict.BLOCK_SILENT))
 _BY_POLICY = frozenset((Reason.RULE, Reason.DEFAULT))
+_REMEMBERED = 4096  # flows; all of a full record would take 80 MB
 _AT_A_TIME = 1000  # flows, some milliseconds; then whatever else the supervisor has to do
 
 
@@ -41,18 +43,6 @@ class Now(NamedTuple):
     rule: str | None
 
 
-class _Judge(dict[Decided, Now]):
-    """What a policy says now of flows; many are for the same, and asked for once."""
-
-    def __init__(self, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> None:
-        self._policy = policy
-        self._exceptions = exceptions
-
-    def __missing__(self, decided: Decided) -> Now:
-        now = self[decided] = judged(decided, self._policy, self._exceptions)
-        return now
-
-
 class LiveFlows:
     """Brings tracked flows in line with a policy."""
 
@@ -65,7 +55,7 @@ class LiveFlows:
         """Cut the flows on record that the policy blocks now; how many there were. Quick, for it asks the kernel only
         for the few that are not accelerated: those behind DNAT it does not find. Raises OSError."""
         marks: defaultdict[Verdict, list[bytes]] = defaultdict(list)
-        judge = _Judge(policy, {})
+        judge = _judge(policy, {})
         known = self._record.flows()  # before the kernel is asked: what is younger has a mark that was not looked at
         undecided = {key: state async for state, flows in by_and_by(self._field, (Verdict.INSPECT, Verdict.CONFIRM))
                      for key, _, _ in flows}
@@ -90,7 +80,7 @@ class LiveFlows:
     async def settle(self, policy: Policy, config: Config) -> Settled:
         """Judge all flows again that the kernel lists. One that nobody remembers is cut, where the configuration wants
         it, the second time that it is met: its event may be on its way the first time. Raises OSError."""
-        judge = _Judge(policy, config.exceptions)
+        judge = _judge(policy, config.exceptions)
         cutting = config.policy.untracked == "cut"
         unknown: set[bytes] = set()
         cut = freed = 0
@@ -135,6 +125,11 @@ def _confirmed(decided: Decided) -> Verdict:
     if decided.state is not Verdict.CONFIRM:
         return decided.state
     return Verdict.INSPECT if decided.protocol == "http" else decided.verdict
+
+
+def _judge(policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Memo[Decided, Now]:
+    """What the policy says now of flows; many are for the same, and asked for once."""
+    return Memo(lambda decided: judged(decided, policy, exceptions), _REMEMBERED)
 
 
 def judged(decided: Decided, policy: Policy, exceptions: Mapping[Reason, Verdict]) -> Now:
