@@ -42,8 +42,8 @@ def passages(which: bytes = b"") -> Iterator[Passage]:
 def watch() -> Iterator[Event]:
     """Changes of entries from this call on, as the kernel makes them, without end. Raises OSError, Malformed.
 
-    An entry that is older than the first listener tells nothing but its end, unless net.netfilter.nf_conntrack_events
-    is 1 (nf_conntrack_ecache.c: nf_ct_ecache_ext_add).
+    An entry that is older than the first listener tells nothing, not even its end, unless
+    net.netfilter.nf_conntrack_events is 1 (nf_conntrack_ecache.c: nf_ct_ecache_ext_add).
     """
     kernel = Netlink()
     kernel.join(*ctnetlink.GROUPS, buffer=_EVENT_BUFFER)
