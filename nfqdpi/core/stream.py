@@ -15,7 +15,7 @@ from nfqdpi.core.judged import Judged
 
 _SEQ_BITS: Final = 1 << 32
 _SEQ_HALF: Final = 1 << 31
-_PIECE: Final = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place in a list
+_PIECE: Final = 120  # bytes that a piece costs beside its own: a tuple, an integer, a bytes header, a place among them
 
 
 class Added(Enum):
@@ -144,10 +144,16 @@ class StreamBuffer:
         return bool(fresh)
 
     def _close_gaps(self) -> None:
-        while self._ahead and self._ahead[0][0] == self.start + len(self.head):
-            self.head += self._ahead[0][1]
-            self._ahead = self._ahead[1:]
-            self.segments += 1
+        closed, end = 0, self.start + len(self.head)
+        for where, data in self._ahead:
+            if where != end:
+                break
+            closed, end = closed + 1, end + len(data)
+        if closed:
+            # All at once: one by one, tens of thousands behind one gap would each copy all the others.
+            self.head = b"".join((self.head, *[data for _, data in self._ahead[:closed]]))
+            self._ahead = self._ahead[closed:]
+            self.segments += closed
 
 
 def _differ(offset: int, payload: bytes, where: int, data: bytes) -> bool:
