@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from itertools import islice
 from typing import Final, Literal
@@ -154,6 +155,6 @@ def _text(address: bytes) -> str:
 
 def _interface_name(index: int) -> str:
     try:
-        return socket.if_indextoname(index)
+        return os.fsencode(socket.if_indextoname(index)).decode(errors="backslashreplace")  # any bytes may be a name
     except OSError:
         return ""
