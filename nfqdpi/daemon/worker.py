@@ -37,7 +37,7 @@ _TURN: Final = 0.5  # s: the longest from one heartbeat to the next
 _ASK = 0.0005  # s between two tries to have a queue that another still has
 _GATHER: Final = 0.02  # s that events are gathered before they are told
 # Python looks for cycles among new objects when there are so many more than there were, and among older ones after so
-# many times: a microsecond each, in which packets wait. A table makes none; full, it has a third of a million objects.
+# many times: a microsecond each, in which packets wait. A table makes none; full, it has a hundred thousand objects.
 _GARBAGE = (5000, 100, 10)
 
 _HEARTBEAT = Counters.index("heartbeat_ms")

@@ -19,8 +19,8 @@ _NEEDED = [_PLACE / name for name in ("captures", "truth.jsonl", "score.py")]
 def score(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What score.py says of all captures, in either mode."""
     if missing := [str(path) for path in _NEEDED if not path.exists()]:
-        # Other people's captures, with licences of their own, are no part of this repository: who has them scores them.
-        pytest.skip(f"not at hand: {', '.join(missing)} (NFQDPI_CAPTURES names their folder)")
+        pytest.skip("other people's captures, with licences of their own, are no part of this repository; "
+                    f"NFQDPI_CAPTURES names a folder that has {', '.join(missing)}")
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "nfqdpi.toml").write_text(f"[inspect]\nmode = '{request.param}'\n")
     captures = sorted(path for path in (_PLACE / "captures").rglob("*.*cap*") if path.is_file())
